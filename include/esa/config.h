@@ -1,0 +1,58 @@
+// Everything a user may set, and how it is read from JSON, YAML and the environment.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "esa/options.h"
+#include "esa/result.h"
+
+namespace esa {
+
+enum class KvDtype { kBf16, kF32 };
+
+// Where KV blocks are kept beyond fast memory.
+struct StoreConfig {
+  std::string backend = "posix";              // a name of BlockStoreNames()
+  std::vector<std::string> storage_backends;  // folders; blocks are spread over them by id
+  std::uint64_t capacity_bytes = 0;           // of each folder (or of memory); 0: not bounded
+  bool io_direct = false;                     // O_DIRECT where the filesystem can
+  int io_threads = 4;
+  std::uint64_t queue_bytes = 256u << 20;     // of dumps under way, before Dump blocks
+  int timeout_ms = 30000;                     // of one task, as the engine waits for it
+};
+
+struct SparseConfig {
+  std::string name = "ESA";  // a name of SparseAttentionNames()
+  Options options;
+};
+
+struct EngineConfig {
+  std::string model_dir;
+  std::uint64_t kv_memory_bytes = 4ull << 30;  // budget of the working set
+  int block_tokens = 128;
+  KvDtype kv_dtype = KvDtype::kBf16;
+  int prefill_chunk_tokens = 512;  // a multiple of block_tokens
+  int threads = 0;                 // 0: all cores
+  int retrieval_threads = 1;
+  SparseConfig sparse;
+  // Without storage_backends a folder of its own under the temporary directory takes what does
+  // not fit in memory, and is removed at the end: nothing survives a restart.
+  StoreConfig store;
+  std::string tenant;  // salt of the block ids: one tenant cannot find another's blocks
+};
+
+// Reads a configuration file, JSON or YAML by its ending (.json, .yaml, .yml), over `config`. The
+// names are those that users of UCM know: ucm_connector_name, ucm_connector_config,
+// ucm_sparse_config, also inside kv_connector_extra_config, and the fields of EngineConfig. An
+// unknown key is an error that names it.
+Status ReadConfigFile(const std::string& path, EngineConfig* config);
+
+// ENABLE_SPARSE, MODEL_PATH, DATA_DIR.
+Status ReadEnvironment(EngineConfig* config);
+
+// "512MiB", "2 GB", "1.5GiB", "4096". Units: B, KB/MB/GB/TB (powers of 1000), KiB/... (of 1024).
+Result<std::uint64_t> ParseBytes(const std::string& text);
+
+}  // namespace esa

@@ -1,0 +1,109 @@
+// A model opened for generation from long prompts: the door of the library.
+//
+//   esa::EngineConfig config{.model_dir = "Qwen2.5-7B-Instruct"};
+//   auto llm = esa::LLM::Open(config);
+//   auto done = (*llm)->Generate({{.prompt = text}}, {.max_tokens = 64});
+//
+// Threading: an LLM is used from one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "esa/config.h"
+#include "esa/result.h"
+
+namespace esa {
+
+struct SamplingParams {
+  int max_tokens = 256;
+  double temperature = 0.0;  // 0: greedy
+  int top_k = 0;             // 0: off
+  double top_p = 1.0;
+  double min_p = 0.0;
+  double repetition_penalty = 1.0;
+  std::uint64_t seed = 0;
+  std::vector<std::string> stop;  // the text ends before the first of these
+  bool ignore_eos = false;
+};
+
+struct Message {
+  std::string role;  // system, user, assistant
+  std::string content;
+};
+
+// Exactly one of the three is given.
+struct Prompt {
+  std::string prompt;             // raw text
+  std::vector<Message> messages;  // rendered by the model's chat template
+  std::vector<std::int32_t> token_ids;
+};
+
+// What one request cost. Bytes are of KV; times in seconds.
+struct RequestStats {
+  std::int64_t prompt_tokens = 0;
+  std::int64_t restored_tokens = 0;   // of the prompt, found in the store
+  std::int64_t generated_tokens = 0;
+  double prefill_seconds = 0;         // arrival of the request to the first token: TTFT
+  double decode_seconds = 0;          // after the first token
+  std::uint64_t peak_resident_bytes = 0;  // of this engine's working set while the request ran
+  std::uint64_t restored_bytes = 0;       // read to restore the prefix
+  std::uint64_t loaded_bytes = 0;         // read during decode
+  std::uint64_t dumped_bytes = 0;
+  double retrieval_stall_seconds = 0;     // the step waited for a retrieval
+  double load_stall_seconds = 0;          // the step waited for a load
+  std::int64_t selected_blocks = 0;       // sum over adopted selections, layers
+  std::int64_t reused_blocks = 0;         // of these, resident already when selected
+  std::int64_t selections = 0;            // selections adopted, summed over layers
+  std::int64_t failed_loads = 0;          // slices left out of a selection
+  std::int64_t failed_dumps = 0;
+  bool sparse = false;                    // a step attended to fewer blocks than the context has
+  bool degraded = false;
+};
+
+struct Completion {
+  std::string text;
+  std::vector<std::int32_t> token_ids;
+  std::string finish_reason;  // "stop", "length"
+  RequestStats stats;
+};
+
+// A piece of text of request `index` as it is generated.
+using StreamCallback = std::function<void(std::size_t index, std::string_view text)>;
+// Prompt tokens done of all, while request `index` is in prefill.
+using ProgressCallback = std::function<void(std::size_t index, double fraction)>;
+
+class LLM {
+ public:
+  static Result<std::unique_ptr<LLM>> Open(const EngineConfig& config);
+  ~LLM();
+
+  // One completion a prompt, in their order; the prompts are decoded as a batch.
+  Result<std::vector<Completion>> Generate(std::span<const Prompt> prompts,
+                                           const SamplingParams& params,
+                                           const StreamCallback& stream = {},
+                                           const ProgressCallback& progress = {});
+
+  // Logits after every token, row-major [tokens.size(), vocab_size], by one dense prefill.
+  Result<std::vector<float>> Logits(std::span<const std::int32_t> tokens);
+
+  Result<std::vector<std::int32_t>> Tokenize(std::string_view text) const;
+  Result<std::string> RenderChat(std::span<const Message> messages) const;
+
+  const EngineConfig& config() const;
+  std::int64_t vocab_size() const;
+  std::int64_t max_position() const;      // tokens the model was trained for
+  std::uint64_t weight_bytes() const;
+  std::uint64_t kv_bytes_per_token() const;
+
+ private:
+  struct State;
+  explicit LLM(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace esa
