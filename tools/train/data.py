@@ -1,0 +1,146 @@
+"""Training batches: short sequences that stand for long contexts.
+
+A sequence is a context followed by several questions with their answers. The questions do not see each other, each
+continues the context alone, so that one context is asked several times. Positions jump at sentence ends up to a
+random span, and keys that are not part of the asked fact count as several (dilution).
+"""
+
+import math
+import random
+from dataclasses import dataclass
+
+import torch
+
+CONTEXT, PADDING = 0, -1  # part of a token: the context, padding, or the question it belongs to (1, 2, ...)
+FILLER = -1               # fact of a context token that is in none
+NEAR_TOKENS = 48          # keys nearer than this are not diluted
+NOISE_SHARE = 0.05        # filler sentences that are random tokens
+
+
+@dataclass(frozen=True)
+class Stage:
+    tokens: int
+    batch: int
+    min_facts: int
+    max_facts: int
+    max_dilution: float
+
+
+@dataclass
+class Batch:
+    """Every field [batch, tokens] except the mask [batch, 1, tokens, tokens]."""
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    filler: torch.Tensor
+    targets: torch.Tensor  # -100 where nothing is predicted
+    kind: torch.Tensor     # of the target: 1 a word value, 2 a digit value, 0 anything else
+    mask: torch.Tensor
+
+
+class Sampler:
+    def __init__(self, text, tokenizer, seed):
+        self.text = text
+        self.tokenizer = tokenizer
+        self.rng = random.Random(seed)
+
+    def encode(self, string):
+        return self.tokenizer.encode(string, add_special_tokens=False).ids
+
+    def draw_facts(self, stage):
+        count = self.rng.randint(stage.min_facts, stage.max_facts)
+        same_attribute = self.rng.randint(0, count - 1)
+        same_name = self.rng.randint(0, min(count - 1 - same_attribute, 6))
+        return self.text.draw_facts(self.rng, count, same_attribute, same_name)
+
+    def question(self, fact):
+        """Token ids of the suffix, how many of them are prompt, and where the value stands in it."""
+        form = "sentence" if self.rng.random() < 0.45 else "short"
+        prompt, completion = self.text.question_suffix(fact, form)
+        prompt_ids, completion_ids = self.encode("." + prompt), self.encode(completion)
+        value_ids = self.encode(" " + fact.value)
+        value_begin = len(prompt_ids) + len(completion_ids) - 2 - len(value_ids)
+        return prompt_ids + completion_ids, len(prompt_ids), range(value_begin, value_begin + len(value_ids))
+
+    def filler(self):
+        if self.rng.random() < NOISE_SHARE:
+            length = self.rng.randint(4, 14)
+            stop = self.encode(".")
+            return [self.rng.randrange(self.tokenizer.get_vocab_size() - 3) for _ in range(length)] + stop
+        return self.encode(" " + self.text.filler(self.rng))
+
+    def context(self, facts, budget):
+        """Sentences as (token ids, fact index); fact sentences always, filler up to the budget."""
+        sentences = [(self.encode(" " + self.text.fact_sentence(f)), i) for i, f in enumerate(facts)]
+        left = budget - sum(len(ids) for ids, _ in sentences)
+        while left > 0:
+            ids = self.filler()
+            left -= len(ids)
+            if left >= 0:
+                sentences.append((ids, FILLER))
+        self.rng.shuffle(sentences)
+        return sentences
+
+    def positions(self, sentences, max_span):
+        """Start position of each sentence and of the questions."""
+        length = sum(len(ids) for ids, _ in sentences)
+        span = math.exp(self.rng.uniform(math.log(length), math.log(max_span)))
+        cuts = sorted(self.rng.random() for _ in range(self.rng.randint(0, 7)))
+        shares = [b - a for a, b in zip([0.0] + cuts, cuts + [1.0])]
+        jumps = [0] * len(sentences)
+        for share in shares:
+            jumps[self.rng.randrange(len(sentences))] += int(share * (span - length))
+        starts, at = [], 0
+        for (ids, _), jump in zip(sentences, jumps):
+            starts.append(at + jump)
+            at += jump + len(ids)
+        return starts, at - 1  # the last full stop belongs to the question
+
+    def sequence(self, stage, max_span):
+        facts = self.draw_facts(stage)
+        while sum(len(self.encode(" " + self.text.fact_sentence(f))) for f in facts) > stage.tokens * 0.6:
+            facts.pop()
+        room = int(stage.tokens * self.rng.uniform(0.3, 0.5))
+        order = [0] + self.rng.sample(range(1, len(facts)), len(facts) - 1)
+        questions = []
+        for index in order:
+            question = self.question(facts[index])
+            room -= len(question[0])
+            if room < 0 and questions:
+                break
+            questions.append((index, *question))
+        used = sum(len(q[1]) for q in questions)
+        sentences = self.context(facts, stage.tokens - used + 1)
+        starts, end = self.positions(sentences, max_span)
+
+        rows = []  # (token, position, part, fact, asked fact, target, kind)
+        for (ids, fact), start in zip(sentences, starts):
+            rows += [(token, start + i, CONTEXT, fact, -2, -100, 0) for i, token in enumerate(ids)]
+        rows.pop()
+        for part, (fact, ids, prompt_size, value_range) in enumerate(questions, 1):
+            word = len(value_range) == 1
+            for i, token in enumerate(ids):
+                scored = prompt_size <= i + 1 < len(ids)
+                kind = (1 if word else 2) if i + 1 in value_range else 0
+                rows.append((token, end + i, part, fact, fact, ids[i + 1] if scored else -100, kind))
+        rows = rows[:stage.tokens]
+        return rows + [(0, 0, PADDING, -3, -3, -100, 0)] * (stage.tokens - len(rows))
+
+    def batch(self, stage, max_span):
+        rows = torch.tensor([self.sequence(stage, max_span) for _ in range(stage.batch)])
+        token, position, part, fact, asked, target, kind = rows.unbind(-1)
+        dilution = torch.tensor([math.log(stage.max_dilution) * self.rng.random() for _ in range(stage.batch)])
+        return Batch(token, position, (part == CONTEXT) & (fact == FILLER), target, kind,
+                     attention_mask(position, part, fact, asked, dilution))
+
+
+def attention_mask(position, part, fact, asked, dilution):
+    """Additive mask: -inf where a query may not look, the dilution on far keys outside of its fact (half of it on
+    other facts)."""
+    size = position.shape[1]
+    key, query = (lambda x: x[:, None, :]), (lambda x: x[:, :, None])
+    causal = torch.ones(size, size, dtype=torch.bool).tril()
+    visible = causal & ((key(part) == CONTEXT) | (key(part) == query(part)))
+    far = (query(position) - key(position) > NEAR_TOKENS) & (key(part) == CONTEXT) & (key(fact) != query(asked))
+    weight = torch.where(key(fact) == FILLER, 1.0, 0.5) * dilution[:, None, None]
+    mask = torch.where(far, weight, 0.0).masked_fill(~visible, float("-inf"))
+    return mask[:, None].to(torch.bfloat16)

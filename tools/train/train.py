@@ -1,0 +1,157 @@
+"""Trains the embedded model and exports it. See README.md for the commands."""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+
+from data import Sampler, Stage
+from model import Model, Shape, export
+from start import structured_start
+from tasks import TaskText
+
+STAGES = [Stage(128, 16, 2, 4, 1), Stage(192, 12, 2, 7, 4), Stage(320, 8, 2, 13, 16), Stage(512, 6, 1, 20, 64)]
+ADVANCE_WORDS, ADVANCE_DIGITS = 0.93, 0.80
+
+
+def mark_scored(batch):
+    """Indices of the scored tokens, [batch, most in a row], and which of them are real."""
+    scored = batch.targets != -100
+    width = int(scored.sum(1).max())
+    order = scored.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :width]
+    return order, scored.gather(1, order)
+
+
+def filler_variance(q, k, rows, real, filler):
+    """Mean variance over filler keys of the attention logits at the scored rows; q [batch, heads, tokens, dim]."""
+    index = rows[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3])
+    keys = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    logits = (q.gather(2, index) @ keys.transpose(2, 3)).float() / math.sqrt(q.shape[3])
+    weight = filler[:, None, None].float() / filler.sum(1)[:, None, None, None].clamp(min=1)
+    mean = (logits * weight).sum(-1, keepdim=True)
+    variance = ((logits - mean).square() * weight).sum(-1)  # [batch, heads, rows]
+    return (variance * real[:, None]).sum() / (real.sum() * q.shape[1])
+
+
+def forward(model, batch):
+    """Loss, variance penalty, and (right, all) counts of value words and value digits."""
+    rows, real = mark_scored(batch)
+    penalties = []
+
+    def attend(layer, q, k, v):
+        if layer > 0:
+            penalties.append(filler_variance(q, k, rows, real, batch.filler))
+        group = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+        return F.scaled_dot_product_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), attn_mask=batch.mask)
+
+    states = model.hidden(batch.tokens, batch.positions, attend)
+    scored = batch.targets != -100
+    targets, kind = batch.targets[scored], batch.kind[scored]
+    logits = model.logits(states[scored]).float()
+    loss = F.cross_entropy(logits, targets)
+    right = logits.argmax(-1) == targets
+    counts = torch.tensor([[right[kind == k].sum(), (kind == k).sum()] for k in (1, 2)])
+    return loss, sum(penalties) / len(penalties), counts
+
+
+def parameter_groups(model, weight_decay):
+    decayed = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
+    rest = [p for n, p in model.named_parameters() if p.dim() == 1 or "embed" in n]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def token_categories(text, tokenizer):
+    """Token ids of names and of attributes, each with the full stops."""
+    ids = lambda words: [tokenizer.encode(" " + word).ids[-1] for word in words]
+    stops = [tokenizer.encode(stop).ids[0] for stop in (".", ".\n\n")]
+    attributes = text.lists["word_attributes"] + text.lists["code_attributes"]
+    return [ids(text.lists["names"]) + stops, ids(attributes) + stops]
+
+
+class Progress:
+    """Running accuracies of the current stage, and whether to advance."""
+
+    def __init__(self):
+        self.accuracy = None
+
+    def update(self, counts):
+        now = counts[:, 0] / counts[:, 1].clamp(min=1)
+        self.accuracy = now if self.accuracy is None else 0.95 * self.accuracy + 0.05 * now
+
+    def done(self):
+        return self.accuracy[0] > ADVANCE_WORDS and self.accuracy[1] > ADVANCE_DIGITS
+
+
+def learning_rate(args, step):
+    warm = min(1.0, (step + 1) / args.warmup)
+    left = (args.steps - step) / (args.steps * args.cooldown)
+    return args.lr * warm * max(0.05, min(1.0, left))
+
+
+def train(args, model, sampler, eos_id):
+    optimiser = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr, betas=(0.9, 0.98),
+                                  fused=True)
+    stage, in_stage, tokens, began = args.first_stage, 0, 0, time.process_time()
+    progress = Progress()
+    for step in range(args.steps):
+        batch = sampler.batch(STAGES[stage], args.max_span)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(args, step)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, penalty, counts = forward(model, batch)
+        optimiser.zero_grad()
+        (loss + args.penalty * penalty).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        progress.update(counts)
+        tokens += batch.tokens.numel()
+        in_stage += 1
+        if step % 20 == 0 or step + 1 == args.steps:
+            words, digits = progress.accuracy.tolist()
+            print(f"step {step} stage {stage} loss {loss.item():.3f} variance {penalty.item():.1f} words {words:.3f} "
+                  f"digits {digits:.3f} tokens {tokens} cpu_s {time.process_time() - began:.0f}", flush=True)
+        if in_stage >= 60 and progress.done() and stage + 1 < len(STAGES):
+            stage, in_stage, progress = stage + 1, 0, Progress()
+        if step % 100 == 99 or step + 1 == args.steps:
+            torch.save(model.state_dict(), args.checkpoint)
+    export(model, args.folder, eos_id)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="model folder with tasks.json and tokenizer.json")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="file for the float32 weights")
+    parser.add_argument("--resume", type=Path, help="float32 weights to continue from")
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--first-stage", type=int, default=0)
+    parser.add_argument("--max-span", type=int, default=32768)
+    parser.add_argument("--lr", type=float, default=1.2e-3)
+    parser.add_argument("--warmup", type=int, default=60)
+    parser.add_argument("--cooldown", type=float, default=0.3, help="share of the steps over which the rate falls")
+    parser.add_argument("--weight-decay", type=float, default=0.05)
+    parser.add_argument("--penalty", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
+    text = TaskText(args.folder / "tasks.json")
+    tokenizer = Tokenizer.from_file(str(args.folder / "tokenizer.json"))
+    model = Model(Shape(tokenizer.get_vocab_size()))
+    if args.resume:
+        model.load_state_dict(torch.load(args.resume))
+    else:
+        structured_start(model, token_categories(text, tokenizer), args.seed)
+    print(json.dumps({k: str(v) for k, v in vars(args).items()}),
+          f"parameters {sum(p.numel() for p in model.parameters())}", flush=True)
+    train(args, model, Sampler(text, tokenizer, args.seed), tokenizer.token_to_id("<|endoftext|>"))
+
+
+if __name__ == "__main__":
+    main()
