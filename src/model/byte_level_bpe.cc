@@ -249,15 +249,19 @@ std::optional<std::int32_t> ByteLevelBpe::FindText(std::string_view text) const 
   return found->second;
 }
 
+bool ByteLevelBpe::Has(std::int32_t id) const {
+  return id >= 0 && id < id_end() && rows_[static_cast<std::size_t>(id)].present;
+}
+
 std::string_view ByteLevelBpe::BytesOf(std::int32_t id) const {
-  if (id < 0 || id >= id_end()) return {};
+  if (!Has(id)) return {};
   const Row& row = rows_[static_cast<std::size_t>(id)];
   return {arena_.data() + row.offset, row.bytes};
 }
 
 std::string ByteLevelBpe::TextOf(std::int32_t id) const {
   std::string text;
-  if (id < 0 || id >= id_end()) return text;
+  if (!Has(id)) return text;
   if (rows_[static_cast<std::size_t>(id)].literal) return std::string(BytesOf(id));
   AppendByteLevel(BytesOf(id), &text);
   return text;

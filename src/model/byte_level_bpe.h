@@ -38,8 +38,8 @@ class ByteLevelBpe {
   struct Scratch {
     struct Symbol {
       std::int32_t id = 0;
-      std::uint32_t rank = 0;    // of the pair with the next symbol
-      std::int32_t merged = 0;   // the id of that pair
+      std::uint32_t rank = 0;   // of the pair with the next symbol
+      std::int32_t merged = 0;  // the id of that pair
       std::uint32_t next = 0;
       std::uint32_t previous = 0;
     };
@@ -70,6 +70,7 @@ class ByteLevelBpe {
   // The same by the file's spelling.
   std::optional<std::int32_t> FindText(std::string_view text) const;
 
+  bool Has(std::int32_t id) const;
   // The bytes that `id` stands for; empty where the model has no such id.
   std::string_view BytesOf(std::int32_t id) const;
   // The file's spelling of `id`; empty where the model has no such id.

@@ -2,8 +2,10 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 
 namespace esa {
 namespace {
@@ -28,6 +30,37 @@ LeadByte ReadLead(unsigned char lead) {
   return {};
 }
 
+struct CodepointRange {
+  char32_t first;
+  char32_t last;
+};
+
+// The marks that Unicode 9 did not know. The NFC of the tokenizers library, with whose ids the
+// models are trained, has that version's tables and neither reorders nor composes them. Found by
+// comparing all code points with tokenizers 0.22; rising, for a binary search.
+constexpr CodepointRange kMarksSinceUnicode9[] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},
+    {0xC3C, 0xC3C},     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},
+    {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
+    {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85},
+    {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
+    {0x11930, 0x11930}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
+    {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42},
+    {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1},
+    {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
+    {0x1E4EC, 0x1E4EF}};
+
+// A character that utf8proc must not see. U+11A7 is one because utf8proc up to 2.8 takes it for the
+// "no final consonant" of Hangul arithmetic and drops it.
+bool PassesNfc(char32_t c) {
+  if (c < kMarksSinceUnicode9[0].first) return false;
+  if (c == 0x11A7) return true;
+  const auto* end = std::end(kMarksSinceUnicode9);
+  const auto* range = std::partition_point(std::begin(kMarksSinceUnicode9), end,
+                                           [c](CodepointRange r) { return r.last < c; });
+  return range != end && range->first <= c;
+}
+
 // A character before which NFC never reaches back: a starter that is no second part of any
 // composition. Only the ranges that fill real texts; everything else goes to utf8proc.
 bool BoundsNfc(char32_t c) {
@@ -40,10 +73,10 @@ bool BoundsNfc(char32_t c) {
 
 void AppendNfcByLibrary(std::string_view text, std::string* out) {
   utf8proc_uint8_t* normalized = nullptr;
-  const utf8proc_ssize_t bytes = utf8proc_map(
-      reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-      static_cast<utf8proc_ssize_t>(text.size()), &normalized,
-      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const utf8proc_ssize_t bytes =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &normalized,
+                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   if (bytes < 0) {
     out->append(text);
   } else {
@@ -113,8 +146,8 @@ std::size_t AppendValidUtf8(std::string_view text, bool keep_truncated, std::str
 
 bool IsWhiteSpace(char32_t c) {
   return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
-         c == 0x205F || c == 0x3000;
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 bool IsWordCharacter(char32_t c) {
@@ -150,15 +183,13 @@ void AppendNfc(std::string_view text, std::string* out) {
   };
   while (at < text.size()) {
     const Utf8Step step = ReadUtf8(text.substr(at));
-    const bool valid = step.kind == Utf8Step::Kind::kValid;
-    if (!valid || BoundsNfc(step.codepoint)) {
+    if (step.kind != Utf8Step::Kind::kValid || PassesNfc(step.codepoint)) {
+      flush(at);
+      out->append(text.substr(at, step.bytes));
+      copied = bound = at + step.bytes;
+    } else if (BoundsNfc(step.codepoint)) {
       if (!plain) flush(at);
       bound = at;
-      if (!valid) {
-        flush(at);
-        out->append(text.substr(at, step.bytes));
-        copied = bound = at + step.bytes;
-      }
     } else if (plain) {
       flush(bound);
       plain = false;
