@@ -1,0 +1,446 @@
+// The promises of block_store.h, kept by every backend of BlockStoreNames().
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <thread>
+
+#include "store/testing/store_fixture.h"
+
+namespace esa::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class StoreConformance : public ::testing::TestWithParam<std::string> {
+ protected:
+  StoreConfig Config() const {
+    StoreConfig config;
+    config.backend = GetParam();
+    config.storage_backends = {folder_.path() + "/a"};
+    return config;
+  }
+
+  static std::unique_ptr<BlockStore> Open(const StoreConfig& config,
+                                          const BlockLayout& layout = kSmallLayout) {
+    auto store = CreateBlockStore(config, layout);
+    EXPECT_TRUE(store.ok()) << (store.ok() ? "" : store.error().message);
+    return *std::move(store);
+  }
+
+  // Room for `blocks` small blocks and no further one, whatever a backend adds to their bytes.
+  StoreConfig ConfigOfBlocks(std::uint64_t blocks) const {
+    const auto probe = Open(Config());
+    const SampleBlock sample(999);
+    DumpAll(*probe, sample);
+    const std::uint64_t bytes = probe->Stats().bytes;
+    EXPECT_TRUE(probe->Remove(sample.id()).ok());
+    StoreConfig config = Config();
+    config.capacity_bytes = blocks * bytes + bytes / 2;
+    return config;
+  }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+TEST_P(StoreConformance, ServesWhatWasDumped) {
+  const auto store = Open(Config());
+  EXPECT_EQ(store->layout(), kSmallLayout);
+  const SampleBlock block(1);
+  EXPECT_FALSE(Hit(*store, block));
+  ASSERT_TRUE(*store->Begin(block.key(), block.parent()));
+  const TaskResult dumped = Finish(*store, store->Dump(block.Writes()));
+  EXPECT_THAT(dumped.failures, IsEmpty());
+  EXPECT_EQ(dumped.bytes, 6u * 4096);
+  EXPECT_TRUE(Hit(*store, block));
+  EXPECT_TRUE(LoadAll(*store, block).ok());
+}
+
+TEST_P(StoreConformance, IsInvisibleUntilTheLastSlice) {
+  const auto store = Open(Config());
+  const SampleBlock block(1);
+  ASSERT_TRUE(*store->Begin(block.key(), block.parent()));
+  for (std::uint32_t slice : {5u, 0u, 3u, 1u, 4u}) {
+    EXPECT_THAT(Finish(*store, store->Dump({block.Write(slice)})).failures, IsEmpty());
+    EXPECT_FALSE(Hit(*store, block));
+    EXPECT_EQ(LoadPart(*store, block, slice).error().code, ErrorCode::kNotFound);
+  }
+  EXPECT_EQ(store->Stats().blocks, 0u);
+  EXPECT_THAT(Finish(*store, store->Dump({block.Write(2)})).failures, IsEmpty());
+  EXPECT_TRUE(Hit(*store, block));
+  EXPECT_TRUE(LoadAll(*store, block).ok());
+  EXPECT_EQ(store->Stats().blocks, 1u);
+}
+
+TEST_P(StoreConformance, CopiesRepresentationsBeforeDumpReturns) {
+  const auto store = Open(Config());
+  const SampleBlock block(1);
+  ASSERT_TRUE(*store->Begin(block.key(), block.parent()));
+  std::vector<std::byte> representation(kSmallLayout.representation_bytes);
+  std::vector<TaskId> tasks;
+  for (SliceWrite write : block.Writes()) {
+    std::copy_n(write.representation, representation.size(), representation.begin());
+    write.representation = representation.data();
+    tasks.push_back(*store->Dump({write}));
+    std::fill(representation.begin(), representation.end(), std::byte{0});
+  }
+  for (TaskId task : tasks) EXPECT_THAT(Finish(*store, task).failures, IsEmpty());
+  EXPECT_TRUE(LoadAll(*store, block).ok());
+}
+
+TEST_P(StoreConformance, TakesBuffersOfAnyAlignment) {
+  const auto store = Open(Config());
+  const SampleBlock block(1);
+  ASSERT_TRUE(*store->Begin(block.key(), block.parent()));
+  const AlignedBuffer buffer = MakeAligned(8192);
+  for (SliceWrite write : block.Writes()) {
+    std::copy_n(write.data, 4096, buffer.get() + 1);
+    write.data = buffer.get() + 1;
+    EXPECT_THAT(Finish(*store, store->Dump({write})).failures, IsEmpty());
+  }
+  EXPECT_TRUE(LoadAll(*store, block).ok());
+  EXPECT_THAT(Finish(*store, store->Load({{block.id(), 2, buffer.get() + 7}})).failures, IsEmpty());
+  EXPECT_TRUE(std::equal(buffer.get() + 7, buffer.get() + 7 + 4096, block.slice(2)));
+}
+
+TEST_P(StoreConformance, BeginSaysWhetherThereIsSomethingToDump) {
+  const auto store = Open(Config());
+  const SampleBlock block(1);
+  EXPECT_TRUE(*store->Begin(block.key(), block.parent()));
+  EXPECT_FALSE(*store->Begin(block.key(), block.parent()));
+  store->Abandon(block.id());
+  EXPECT_TRUE(*store->Begin(block.key(), block.parent()));
+  EXPECT_THAT(Finish(*store, store->Dump(block.Writes())).failures, IsEmpty());
+  EXPECT_FALSE(*store->Begin(block.key(), block.parent()));
+  EXPECT_TRUE(LoadAll(*store, block).ok());
+}
+
+TEST_P(StoreConformance, BeginRefusesWrongTokens) {
+  const auto store = Open(Config());
+  const SampleBlock block(1), other(2);
+  const std::vector<std::int32_t> few(3);
+  EXPECT_EQ(store->Begin({block.id(), few}, {}).error().code, ErrorCode::kInvalidArgument);
+  DumpAll(*store, block);
+  EXPECT_EQ(store->Begin({block.id(), other.key().tokens}, {}).error().code,
+            ErrorCode::kInvalidArgument);
+}
+
+TEST_P(StoreConformance, LookupComparesTokens) {
+  const auto store = Open(Config());
+  const SampleBlock block(1), other(2);
+  DumpAll(*store, block);
+  const std::vector<BlockKey> keys = {
+      block.key(), {block.id(), other.key().tokens}, other.key(), block.key()};
+  EXPECT_THAT(store->Lookup(keys), ElementsAre(true, false, false, true));
+  EXPECT_EQ(store->LookupPrefix(keys), 1u);
+  const StoreStats stats = store->Stats();
+  EXPECT_EQ(stats.lookup_hits, 3u);
+  EXPECT_EQ(stats.lookup_misses, 3u);
+  EXPECT_TRUE(LoadAll(*store, block).ok());
+}
+
+TEST_P(StoreConformance, FindsTheStoredPrefix) {
+  const auto store = Open(Config());
+  const auto chain = SampleChain(1, 5);
+  std::vector<BlockKey> keys;
+  for (const SampleBlock& block : chain) keys.push_back(block.key());
+  EXPECT_EQ(store->LookupPrefix(keys), 0u);
+  for (std::size_t i : {0, 1, 2, 4}) DumpAll(*store, chain[i]);
+  EXPECT_EQ(store->LookupPrefix(keys), 3u);
+  EXPECT_THAT(store->Lookup(keys), ElementsAre(true, true, true, false, true));
+  EXPECT_EQ(store->LookupPrefix({}), 0u);
+  EXPECT_THAT(store->Lookup({}), IsEmpty());
+}
+
+TEST_P(StoreConformance, SaysWhichPartsOfALoadFailed) {
+  const auto store = Open(Config());
+  const SampleBlock block(1), missing(2);
+  DumpAll(*store, block);
+  const AlignedBuffer buffer = MakeAligned(6 * 4096);
+  const auto at = [&](std::size_t i) { return buffer.get() + i * 4096; };
+  const TaskResult result = Finish(*store, store->Load({{missing.id(), 0, at(0)},
+                                                        {block.id(), 3, at(1)},
+                                                        {block.id(), 6, at(2)},
+                                                        {missing.id(), kRepresentations, at(3)},
+                                                        {block.id(), kRepresentations, at(4)},
+                                                        {block.id(), 1, nullptr}}));
+  ASSERT_EQ(result.failures.size(), 4u);
+  EXPECT_EQ(result.failures[0].index, 0u);
+  EXPECT_EQ(result.failures[0].error.code, ErrorCode::kNotFound);
+  EXPECT_EQ(result.failures[1].index, 2u);
+  EXPECT_EQ(result.failures[1].error.code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(result.failures[2].index, 3u);
+  EXPECT_EQ(result.failures[3].index, 5u);
+  EXPECT_EQ(result.bytes, 4096u + block.representations().size());
+  EXPECT_TRUE(std::equal(at(1), at(2), block.slice(3)));
+  EXPECT_EQ(store->Stats().load_failures, 4u);
+}
+
+TEST_P(StoreConformance, AFailedPartLeavesItsBlockUncommitted) {
+  const auto store = Open(Config());
+  const SampleBlock good(1), bad(2), unopened(3);
+  ASSERT_TRUE(*store->Begin(good.key(), {}));
+  ASSERT_TRUE(*store->Begin(bad.key(), {}));
+  std::vector<SliceWrite> writes = good.Writes();
+  writes.push_back(bad.Write(0));
+  writes.push_back(bad.Write(0));
+  writes.push_back(unopened.Write(0));
+  const TaskResult result = Finish(*store, store->Dump(writes));
+  ASSERT_EQ(result.failures.size(), 2u);
+  EXPECT_EQ(result.failures[0].index, 7u);
+  EXPECT_EQ(result.failures[0].error.code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(result.failures[1].index, 8u);
+  EXPECT_EQ(result.failures[1].error.code, ErrorCode::kNotFound);
+  for (std::uint32_t slice = 1; slice < 6; ++slice) {
+    EXPECT_EQ(Finish(*store, store->Dump({bad.Write(slice)})).failures.size(), 1u);
+  }
+  EXPECT_FALSE(Hit(*store, bad));
+  EXPECT_TRUE(Hit(*store, good));
+  EXPECT_EQ(store->Stats().dump_failures, 7u);
+  store->Abandon(bad.id());
+  EXPECT_THAT(DumpAll(*store, bad).failures, IsEmpty());
+  EXPECT_TRUE(LoadAll(*store, bad).ok());
+}
+
+TEST_P(StoreConformance, AbandonForgetsAnOpenBlockAndNothingElse) {
+  const auto store = Open(Config());
+  const SampleBlock block(1);
+  store->Abandon(block.id());
+  ASSERT_TRUE(*store->Begin(block.key(), {}));
+  EXPECT_THAT(Finish(*store, store->Dump({block.Write(0)})).failures, IsEmpty());
+  store->Abandon(block.id());
+  EXPECT_EQ(Finish(*store, store->Dump({block.Write(1)})).failures.size(), 1u);
+  DumpAll(*store, block);
+  store->Abandon(block.id());
+  EXPECT_TRUE(LoadAll(*store, block).ok());
+}
+
+TEST_P(StoreConformance, FollowsTasks) {
+  const auto store = Open(Config());
+  const SampleBlock block(1);
+  ASSERT_TRUE(*store->Begin(block.key(), {}));
+  const TaskId task = *store->Dump(block.Writes());
+  EXPECT_TRUE(store->Wait(task, Soon()).ok());
+  EXPECT_TRUE(store->Poll(task));
+  EXPECT_EQ(store->Wait(task, Soon()).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(store->Wait(task + 1000, Soon()).error().code, ErrorCode::kNotFound);
+  EXPECT_TRUE(store->Poll(task + 1000));
+  store->Cancel(task);
+  EXPECT_THAT(Finish(*store, store->Dump({})).failures, IsEmpty());
+  EXPECT_THAT(Finish(*store, store->Load({})).failures, IsEmpty());
+  const BlockId ids[] = {block.id(), SampleBlock(2).id()};
+  EXPECT_THAT(Finish(*store, store->Prefetch(ids)).failures, IsEmpty());
+  EXPECT_EQ(store->Stats().pending_tasks, 0u);
+}
+
+TEST_P(StoreConformance, TouchesNoBufferAfterCancel) {
+  const auto store = Open(Config());
+  const SampleBlock block(1);
+  DumpAll(*store, block);
+  for (int round = 0; round < 50; ++round) {
+    const AlignedBuffer buffer = MakeAligned(6 * 4096);
+    std::vector<SliceRead> reads;
+    for (std::uint32_t i = 0; i < 6; ++i) reads.push_back({block.id(), i, buffer.get() + i * 4096});
+    const TaskId task = *store->Load(reads);
+    store->Cancel(task);
+    // A write of the store's from here on is a race and a use after free to the sanitizers.
+    std::fill_n(buffer.get(), 6 * 4096, std::byte{1});
+    EXPECT_EQ(store->Wait(task, Soon()).error().code, ErrorCode::kNotFound);
+  }
+}
+
+TEST_P(StoreConformance, ACancelledDumpLeavesNothing) {
+  const auto store = Open(Config());
+  for (std::uint32_t seed = 1; seed < 30; ++seed) {
+    const SampleBlock block(seed);
+    ASSERT_TRUE(*store->Begin(block.key(), {}));
+    store->Cancel(*store->Dump(block.Writes()));
+    store->Abandon(block.id());
+    if (Hit(*store, block)) {  // it was quicker than Cancel
+      EXPECT_TRUE(LoadAll(*store, block).ok());
+    } else {
+      EXPECT_THAT(DumpAll(*store, block).failures, IsEmpty());
+      EXPECT_TRUE(LoadAll(*store, block).ok());
+    }
+  }
+}
+
+TEST_P(StoreConformance, EvictsTheLeastRecentlyUsed) {
+  const auto store = Open(ConfigOfBlocks(3));
+  const SampleBlock a(1), b(2), c(3), d(4);
+  for (const SampleBlock* block : {&a, &b, &c}) DumpAll(*store, *block);
+  EXPECT_TRUE(Hit(*store, a));
+  EXPECT_THAT(DumpAll(*store, d).failures, IsEmpty());
+  EXPECT_FALSE(Hit(*store, b));
+  EXPECT_EQ(LoadPart(*store, b, 0).error().code, ErrorCode::kNotFound);
+  for (const SampleBlock* block : {&a, &c, &d}) EXPECT_TRUE(Hit(*store, *block));
+  const StoreStats stats = store->Stats();
+  EXPECT_EQ(stats.evicted_blocks, 1u);
+  EXPECT_EQ(stats.blocks, 3u);
+  EXPECT_LE(stats.bytes, stats.capacity_bytes);
+}
+
+TEST_P(StoreConformance, EvictsChildrenBeforeTheirParents) {
+  const auto store = Open(ConfigOfBlocks(4));
+  const auto chain = SampleChain(1, 4);
+  for (const SampleBlock& block : chain) {
+    ASSERT_TRUE(*store->Begin(block.key(), block.parent()));
+  }
+  // Committed from the end, as nothing forbids.
+  for (std::size_t i : {3, 1, 2, 0}) Finish(*store, store->Dump(chain[i].Writes()));
+  std::vector<BlockKey> keys;
+  for (const SampleBlock& block : chain) keys.push_back(block.key());
+  for (std::uint32_t seed = 100; seed < 103; ++seed) {
+    DumpAll(*store, SampleBlock(seed));
+    const std::vector<bool> hits = store->Lookup(keys);
+    EXPECT_TRUE(std::ranges::is_sorted(hits, std::greater<>())) << seed;
+  }
+}
+
+TEST_P(StoreConformance, NeverEvictsPinnedBlocks) {
+  const auto store = Open(ConfigOfBlocks(2));
+  const SampleBlock a(1), b(2), c(3);
+  const BlockId pins[] = {a.id(), b.id()};
+  store->Pin(pins);  // before they exist
+  store->Pin(pins);
+  DumpAll(*store, a);
+  DumpAll(*store, b);
+  ASSERT_TRUE(*store->Begin(c.key(), {}));
+  const TaskResult refused = Finish(*store, store->Dump(c.Writes()));
+  ASSERT_FALSE(refused.failures.empty());
+  EXPECT_EQ(refused.failures[0].error.code, ErrorCode::kResourceExhausted);
+  EXPECT_FALSE(Hit(*store, c));
+  store->Abandon(c.id());
+  store->Unpin(pins);
+  ASSERT_TRUE(*store->Begin(c.key(), {}));
+  EXPECT_FALSE(Finish(*store, store->Dump(c.Writes())).failures.empty());
+  store->Abandon(c.id());
+  store->Unpin(pins);
+  EXPECT_THAT(DumpAll(*store, c).failures, IsEmpty());
+  EXPECT_TRUE(LoadAll(*store, c).ok());
+  EXPECT_FALSE(Hit(*store, a));
+  EXPECT_TRUE(Hit(*store, b));
+}
+
+TEST_P(StoreConformance, Removes) {
+  const auto store = Open(Config());
+  const SampleBlock block(1);
+  EXPECT_EQ(store->Remove(block.id()).error().code, ErrorCode::kNotFound);
+  DumpAll(*store, block);
+  EXPECT_TRUE(store->Remove(block.id()).ok());
+  EXPECT_FALSE(Hit(*store, block));
+  EXPECT_EQ(LoadPart(*store, block, 0).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(store->Stats().bytes, 0u);
+  EXPECT_THAT(DumpAll(*store, block).failures, IsEmpty());
+  EXPECT_TRUE(LoadAll(*store, block).ok());
+}
+
+TEST_P(StoreConformance, CountsWhatItDoes) {
+  const auto store = Open(Config());
+  const SampleBlock a(1), b(2);
+  DumpAll(*store, a);
+  DumpAll(*store, b);
+  EXPECT_TRUE(LoadAll(*store, a).ok());
+  const StoreStats stats = store->Stats();
+  EXPECT_EQ(stats.blocks, 2u);
+  EXPECT_GE(stats.bytes, 2u * 6 * 4096);
+  EXPECT_EQ(stats.capacity_bytes, 0u);
+  EXPECT_EQ(stats.dumped_blocks, 2u);
+  EXPECT_EQ(stats.dumped_bytes, 2u * 6 * 4096);
+  EXPECT_EQ(stats.loaded_slices, 6u);
+  EXPECT_EQ(stats.loaded_bytes, 6u * 4096 + a.representations().size());
+  EXPECT_EQ(stats.evicted_blocks + stats.quarantined_blocks, 0u);
+  EXPECT_EQ(stats.dump_failures + stats.load_failures, 0u);
+}
+
+TEST_P(StoreConformance, TakesATaskLargerThanTheQueue) {
+  StoreConfig config = Config();
+  config.queue_bytes = 1;
+  const auto store = Open(config);
+  for (std::uint32_t seed = 1; seed < 5; ++seed) {
+    const SampleBlock block(seed);
+    EXPECT_THAT(DumpAll(*store, block).failures, IsEmpty());
+    EXPECT_TRUE(LoadAll(*store, block).ok());
+  }
+}
+
+TEST_P(StoreConformance, ServesManyThreadsUnderEviction) {
+  const auto store = Open(ConfigOfBlocks(8));
+  constexpr std::uint32_t kSeeds = 24;
+  std::vector<SampleBlock> samples;
+  for (std::uint32_t seed = 0; seed < kSeeds; ++seed) samples.emplace_back(seed);
+  std::vector<int> wrong(4);
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t t = 0; t < wrong.size(); ++t) {
+      threads.emplace_back([&, t] {
+        for (std::uint32_t i = 0; i < 60; ++i) {
+          const SampleBlock& block = samples[(i * (t + 1) + t) % kSeeds];
+          const BlockId ids[] = {block.id()};
+          if (*store->Begin(block.key(), {})) {
+            if (!Finish(*store, store->Dump(block.Writes())).failures.empty()) ++wrong[t];
+          }
+          store->Pin(ids);
+          const Status loaded = LoadAll(*store, block);
+          if (!loaded && loaded.error().code != ErrorCode::kNotFound) ++wrong[t];
+          store->Unpin(ids);
+          Hit(*store, block);
+          if (i % 7 == 0) (void)store->Remove(block.id());
+        }
+      });
+    }
+  }
+  EXPECT_THAT(wrong, ElementsAre(0, 0, 0, 0));
+  const StoreStats stats = store->Stats();
+  EXPECT_LE(stats.bytes, stats.capacity_bytes);
+  EXPECT_EQ(stats.pending_tasks, 0u);
+  EXPECT_EQ(stats.quarantined_blocks, 0u);
+}
+
+TEST_P(StoreConformance, DumpsALayerMajorPrefill) {
+  const auto store = Open(Config());
+  const auto chain = SampleChain(1, 300);
+  for (const SampleBlock& block : chain) {
+    ASSERT_TRUE(*store->Begin(block.key(), block.parent()));
+  }
+  for (std::uint32_t slice = 0; slice < kSmallLayout.num_slices; ++slice) {
+    std::vector<SliceWrite> writes;
+    for (const SampleBlock& block : chain) writes.push_back(block.Write(slice));
+    EXPECT_THAT(Finish(*store, store->Dump(writes)).failures, IsEmpty());
+  }
+  std::vector<BlockKey> keys;
+  for (const SampleBlock& block : chain) keys.push_back(block.key());
+  EXPECT_EQ(store->LookupPrefix(keys), chain.size());
+  for (const SampleBlock& block : chain) EXPECT_TRUE(LoadAll(*store, block).ok());
+}
+
+TEST_P(StoreConformance, WorksWithoutRepresentations) {
+  BlockLayout layout = kSmallLayout;
+  layout.representation_bytes = 0;
+  const auto store = Open(Config(), layout);
+  const SampleBlock block(1, layout);
+  std::vector<SliceWrite> writes = block.Writes();
+  for (SliceWrite& write : writes) write.representation = nullptr;
+  ASSERT_TRUE(*store->Begin(block.key(), {}));
+  EXPECT_THAT(Finish(*store, store->Dump(writes)).failures, IsEmpty());
+  EXPECT_TRUE(LoadAll(*store, block).ok());
+}
+
+TEST_P(StoreConformance, EndsWithTasksUnderWay) {
+  std::vector<SampleBlock> samples;
+  for (std::uint32_t seed = 0; seed < 20; ++seed) samples.emplace_back(seed);
+  const auto store = Open(Config());
+  for (const SampleBlock& block : samples) {
+    ASSERT_TRUE(*store->Begin(block.key(), {}));
+    ASSERT_TRUE(store->Dump(block.Writes()).ok());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, StoreConformance, ::testing::ValuesIn(BlockStoreNames()),
+                         [](const auto& row) { return row.param; });
+
+}  // namespace
+}  // namespace esa::testing
