@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <iterator>
+#include <vector>
 
 namespace esa {
 namespace {
@@ -71,18 +71,51 @@ bool BoundsNfc(char32_t c) {
          (c >= 0xFF01 && c <= 0xFF9D) || (c >= 0x1F300 && c <= 0x1FAFF);
 }
 
-void AppendNfcByLibrary(std::string_view text, std::string* out) {
-  utf8proc_uint8_t* normalized = nullptr;
-  const utf8proc_ssize_t bytes =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                   static_cast<utf8proc_ssize_t>(text.size()), &normalized,
-                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  if (bytes < 0) {
-    out->append(text);
-  } else {
-    out->append(reinterpret_cast<const char*>(normalized), static_cast<std::size_t>(bytes));
+int CombiningClass(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
+
+// Appends the full canonical decomposition of `c`.
+void Decompose(char32_t c, std::vector<utf8proc_int32_t>* out) {
+  constexpr utf8proc_ssize_t kMaxDecomposed = 8;  // Unicode's longest has 4
+  const std::size_t before = out->size();
+  out->resize(before + kMaxDecomposed);
+  int bound_class = 0;
+  const utf8proc_ssize_t count = utf8proc_decompose_char(
+      static_cast<utf8proc_int32_t>(c), out->data() + before, kMaxDecomposed,
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE), &bound_class);
+  const bool fits = count > 0 && count <= kMaxDecomposed;
+  if (!fits) (*out)[before] = static_cast<utf8proc_int32_t>(c);
+  out->resize(before + (fits ? static_cast<std::size_t>(count) : 1));
+}
+
+// utf8proc_map would do, but it sorts marks by exchanging neighbours: a letter under a megabyte of
+// marks, which a hostile request may hold, would take it an hour.
+void OrderMarks(std::vector<utf8proc_int32_t>* text) {
+  const auto is_mark = [](utf8proc_int32_t c) { return CombiningClass(c) != 0; };
+  for (auto begin = text->begin(); begin != text->end();) {
+    begin = std::find_if(begin, text->end(), is_mark);
+    const auto end = std::find_if_not(begin, text->end(), is_mark);
+    std::stable_sort(begin, end, [](utf8proc_int32_t a, utf8proc_int32_t b) {
+      return CombiningClass(a) < CombiningClass(b);
+    });
+    begin = end;
   }
-  std::free(normalized);
+}
+
+// `text` is UTF-8.
+void AppendNfcByLibrary(std::string_view text, std::string* out) {
+  std::vector<utf8proc_int32_t> decomposed;
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Step step = ReadUtf8(text.substr(at));
+    Decompose(step.codepoint, &decomposed);
+    at += step.bytes;
+  }
+  OrderMarks(&decomposed);
+  const utf8proc_ssize_t length = utf8proc_normalize_utf32(
+      decomposed.data(), static_cast<utf8proc_ssize_t>(decomposed.size()),
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  for (utf8proc_ssize_t i = 0; i < length; ++i) {
+    AppendUtf8(static_cast<char32_t>(decomposed[static_cast<std::size_t>(i)]), out);
+  }
 }
 
 // What str.isspace() adds to White_Space.
