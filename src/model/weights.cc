@@ -1,0 +1,166 @@
+#include "model/weights.h"
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "model/json_text.h"
+
+namespace esa {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMaxIndexBytes = 100'000'000;
+
+std::optional<DType> FloatType(std::string_view name) {
+  if (name == "F32") return DType::kF32;
+  if (name == "F16") return DType::kF16;
+  if (name == "BF16") return DType::kBf16;
+  return std::nullopt;
+}
+
+Error TensorError(const std::string& file, std::string_view name, std::string_view what) {
+  return DataError(fmt::format("{}: tensor {}: {}", file, Quoted(name), what));
+}
+
+// Tensor name -> shard, as model.safetensors.index.json says.
+using WeightMap = std::map<std::string, std::string>;
+
+Result<WeightMap> ReadIndex(const std::filesystem::path& path) {
+  ESA_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxIndexBytes));
+  const json index = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!index.is_object()) return DataError(path.string() + ": not a JSON object");
+  const auto map = index.find("weight_map");
+  if (map == index.end() || !map->is_object() || map->empty()) {
+    return DataError(path.string() + ": weight_map: expected an object, tensor name to file name");
+  }
+  WeightMap shards;
+  for (const auto& [name, value] : map->items()) {
+    const std::string shard = value.is_string() ? value.get<std::string>() : "";
+    // A shard lies beside its index: a path would let a downloaded index open any file.
+    const bool plain = !shard.empty() && shard.find('/') == shard.npos &&
+                       shard.find('\0') == shard.npos && shard != "." && shard != "..";
+    if (!plain) {
+      return TensorError(path.string(), name,
+                         fmt::format("weight_map: found {}, expected the name of a file beside it",
+                                     value.is_string() ? Quoted(shard) : value.type_name()));
+    }
+    shards.emplace(name, shard);
+  }
+  return shards;
+}
+
+bool Aligned(const std::byte* data, DType dtype) {
+  return reinterpret_cast<std::uintptr_t>(data) % DTypeBytes(dtype) == 0;
+}
+
+}  // namespace
+
+Result<Weights> Weights::Open(const std::filesystem::path& folder) {
+  Weights weights(folder);
+  const auto single = folder / "model.safetensors";
+  const auto index = folder / "model.safetensors.index.json";
+  std::error_code error;
+  if (std::filesystem::exists(single, error)) {
+    ESA_RETURN_IF_ERROR(weights.AddFile(single));
+    for (const auto& [name, view] : weights.files_.front().tensors()) {
+      weights.tensors_.emplace(name, Tensor{single.string(), view});
+    }
+  } else if (std::filesystem::exists(index, error)) {
+    ESA_RETURN_IF_ERROR(weights.AddShards(index));
+  } else {
+    return NotFound(fmt::format(
+        "{}: found no weights, expected model.safetensors or model.safetensors.index.json",
+        folder.string()));
+  }
+  for (const SafetensorsFile& file : weights.files_) file.AdviseHotRead();
+  return weights;
+}
+
+Status Weights::AddFile(const std::filesystem::path& path) {
+  ESA_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path));
+  files_.push_back(std::move(file));
+  return {};
+}
+
+Status Weights::AddShards(const std::filesystem::path& index) {
+  ESA_ASSIGN_OR_RETURN(const WeightMap shards, ReadIndex(index));
+  std::set<std::string> names;
+  for (const auto& [name, shard] : shards) names.insert(shard);
+  for (const std::string& shard : names) {
+    const auto path = folder_ / shard;
+    ESA_RETURN_IF_ERROR(AddFile(path));
+    for (const auto& [name, view] : files_.back().tensors()) {
+      const auto it = shards.find(name);
+      if (it != shards.end() && it->second == shard) {
+        tensors_.emplace(name, Tensor{path.string(), view});
+      }
+    }
+  }
+  for (const auto& [name, shard] : shards) {
+    if (!tensors_.contains(name)) {
+      return TensorError((folder_ / shard).string(), name,
+                         "missing, but the index says it is here");
+    }
+  }
+  return {};
+}
+
+Result<const Weights::Tensor*> Weights::Find(std::string_view name,
+                                             const std::vector<std::int64_t>& shape) const {
+  const auto it = tensors_.find(name);
+  if (it == tensors_.end()) {
+    return TensorError(folder_.string(), name,
+                       fmt::format("missing, expected one of shape {}", ShapeText(shape)));
+  }
+  const Tensor& tensor = it->second;
+  if (tensor.view.shape != shape) {
+    return TensorError(tensor.file, name,
+                       fmt::format("shape: found {}, expected {}", ShapeText(tensor.view.shape),
+                                   ShapeText(shape)));
+  }
+  if (!FloatType(tensor.view.dtype)) {
+    return TensorError(
+        tensor.file, name,
+        fmt::format("dtype: found {}, expected F32, F16 or BF16", tensor.view.dtype));
+  }
+  return &tensor;
+}
+
+Result<WeightView> Weights::Matrix(std::string_view name, std::int64_t rows, std::int64_t cols) {
+  ESA_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {rows, cols}));
+  const DType dtype = *FloatType(tensor->view.dtype);
+  const auto bytes = tensor->view.bytes;
+  const std::byte* data = bytes.data();
+  if (!Aligned(data, dtype)) {
+    copies_.push_back(std::make_unique<std::byte[]>(bytes.size()));
+    std::memcpy(copies_.back().get(), data, bytes.size());
+    data = copies_.back().get();
+  }
+  return WeightView{.data = data, .dtype = dtype, .rows = rows, .cols = cols};
+}
+
+Result<std::vector<float>> Weights::Vector(std::string_view name, std::int64_t size) const {
+  ESA_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {size}));
+  const std::vector<std::byte> aligned(tensor->view.bytes.begin(), tensor->view.bytes.end());
+  std::vector<float> values(static_cast<std::size_t>(size));
+  CopyRow(
+      {.data = aligned.data(), .dtype = *FloatType(tensor->view.dtype), .rows = 1, .cols = size}, 0,
+      values.data());
+  return values;
+}
+
+std::uint64_t Weights::bytes() const {
+  std::uint64_t sum = 0;
+  for (const auto& [name, tensor] : tensors_) sum += tensor.view.bytes.size();
+  return sum;
+}
+
+}  // namespace esa
