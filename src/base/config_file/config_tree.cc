@@ -3,27 +3,12 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iterator>
-
 #include "base/json_text.h"
 #include "base/status_macros.h"
+#include "base/text_file.h"
 
 namespace esa {
 namespace {
-
-Result<std::string> ReadText(const std::string& path) {
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  if (file) {
-    std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    if (!file.bad()) return text;
-  }
-  return IoError(
-      fmt::format("{}: cannot be read: {}", path, std::strerror(errno != 0 ? errno : EIO)));
-}
 
 // The plain scalars of YAML 1.2's core schema; a quoted one is always text.
 nlohmann::json ScalarValue(const YAML::Node& node) {
@@ -81,7 +66,7 @@ Result<nlohmann::json> ReadConfigTree(const std::string& path) {
   if (!json && !path.ends_with(".yaml") && !path.ends_with(".yml")) {
     return InvalidArgument(path + ": a configuration file ends in .json, .yaml or .yml");
   }
-  ESA_ASSIGN_OR_RETURN(const std::string text, ReadText(path));
+  ESA_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
   ESA_ASSIGN_OR_RETURN(nlohmann::json tree, json ? ParseJson(path, text) : ParseYaml(path, text));
   if (tree.is_null()) return nlohmann::json::object();
   if (!tree.is_object()) {
