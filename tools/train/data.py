@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 CONTEXT, PADDING = 0, -1  # part of a token: the context, padding, or the question it belongs to (1, 2, ...)
-FILLER = -1               # fact of a context token that is in none
+FILLER, NO_CONTEXT = -1, -3  # fact of a token that is in none
+NOTHING_ASKED = -2        # asked fact of a token outside of the questions
 NEAR_TOKENS = 48          # keys nearer than this are not diluted
 NOISE_SHARE = 0.05        # filler sentences that are random tokens
 
@@ -31,7 +32,8 @@ class Batch:
     """Every field [batch, tokens] except the mask [batch, 1, tokens, tokens]."""
     tokens: torch.Tensor
     positions: torch.Tensor
-    filler: torch.Tensor
+    fact: torch.Tensor     # of a context token, FILLER, or NO_CONTEXT
+    asked: torch.Tensor    # the fact a question is about, else NOTHING_ASKED
     targets: torch.Tensor  # -100 where nothing is predicted
     kind: torch.Tensor     # of the target: 1 a word value, 2 a digit value, 0 anything else
     mask: torch.Tensor
@@ -114,23 +116,22 @@ class Sampler:
 
         rows = []  # (token, position, part, fact, asked fact, target, kind)
         for (ids, fact), start in zip(sentences, starts):
-            rows += [(token, start + i, CONTEXT, fact, -2, -100, 0) for i, token in enumerate(ids)]
+            rows += [(token, start + i, CONTEXT, fact, NOTHING_ASKED, -100, 0) for i, token in enumerate(ids)]
         rows.pop()
         for part, (fact, ids, prompt_size, value_range) in enumerate(questions, 1):
-            word = len(value_range) == 1
+            word = not facts[fact].value.isdigit()
             for i, token in enumerate(ids):
                 scored = prompt_size <= i + 1 < len(ids)
                 kind = (1 if word else 2) if i + 1 in value_range else 0
-                rows.append((token, end + i, part, fact, fact, ids[i + 1] if scored else -100, kind))
+                rows.append((token, end + i, part, NO_CONTEXT, fact, ids[i + 1] if scored else -100, kind))
         rows = rows[:stage.tokens]
-        return rows + [(0, 0, PADDING, -3, -3, -100, 0)] * (stage.tokens - len(rows))
+        return rows + [(0, 0, PADDING, NO_CONTEXT, NOTHING_ASKED, -100, 0)] * (stage.tokens - len(rows))
 
     def batch(self, stage, max_span):
         rows = torch.tensor([self.sequence(stage, max_span) for _ in range(stage.batch)])
         token, position, part, fact, asked, target, kind = rows.unbind(-1)
         dilution = torch.tensor([math.log(stage.max_dilution) * self.rng.random() for _ in range(stage.batch)])
-        return Batch(token, position, (part == CONTEXT) & (fact == FILLER), target, kind,
-                     attention_mask(position, part, fact, asked, dilution))
+        return Batch(token, position, fact, asked, target, kind, attention_mask(position, part, fact, asked, dilution))
 
 
 def attention_mask(position, part, fact, asked, dilution):

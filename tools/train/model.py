@@ -122,6 +122,7 @@ class Model(nn.Module):
 def write_atomically(path, write):
     temporary = path.with_name(path.name + ".tmp")
     write(temporary)
+    temporary.chmod(0o644)
     temporary.rename(path)
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from data import Sampler, Stage
+from data import FILLER, NO_CONTEXT, Sampler, Stage
 from model import Model, Shape, export
 from start import structured_start
 from tasks import TaskText
@@ -27,25 +27,35 @@ def mark_scored(batch):
     return order, scored.gather(1, order)
 
 
-def filler_variance(q, k, rows, real, filler):
-    """Mean variance over filler keys of the attention logits at the scored rows; q [batch, heads, tokens, dim]."""
+def selection_losses(q, k, rows, real, batch):
+    """What makes mean keys find the asked fact, both from the attention logits at the scored rows: their variance
+    over filler keys, and the cross-entropy of the fact against the context under the mean logit of all heads.
+
+    q [batch, heads, tokens, head_dim], k [batch, kv_heads, tokens, head_dim]; rows and real [batch, rows]."""
     index = rows[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3])
     keys = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     logits = (q.gather(2, index) @ keys.transpose(2, 3)).float() / math.sqrt(q.shape[3])
+    filler = batch.fact == FILLER
     weight = filler[:, None, None].float() / filler.sum(1)[:, None, None, None].clamp(min=1)
     mean = (logits * weight).sum(-1, keepdim=True)
-    variance = ((logits - mean).square() * weight).sum(-1)  # [batch, heads, rows]
-    return (variance * real[:, None]).sum() / (real.sum() * q.shape[1])
+    variance = ((logits - mean).square() * weight).sum(-1).mean(1)  # [batch, rows]
+
+    mask = batch.mask[:, 0].float().gather(1, rows[..., None].expand(-1, -1, k.shape[2]))
+    shared = (logits.mean(1) + mask).masked_fill((batch.fact == NO_CONTEXT)[:, None], float("-inf"))
+    wanted = batch.fact[:, None] == batch.asked.gather(1, rows)[..., None]
+    miss = shared.logsumexp(-1) - shared.masked_fill(~wanted, float("-inf")).logsumexp(-1)
+    average = lambda x: torch.where(real, x, 0.0).sum() / real.sum()
+    return torch.stack([average(variance), average(miss)])
 
 
 def forward(model, batch):
-    """Loss, variance penalty, and (right, all) counts of value words and value digits."""
+    """Loss, the two selection losses as averages over layers, and (right, all) counts of value words and digits."""
     rows, real = mark_scored(batch)
-    penalties = []
+    selection = []
 
     def attend(layer, q, k, v):
         if layer > 0:
-            penalties.append(filler_variance(q, k, rows, real, batch.filler))
+            selection.append(selection_losses(q, k, rows, real, batch))
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
         return F.scaled_dot_product_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), attn_mask=batch.mask)
@@ -57,7 +67,7 @@ def forward(model, batch):
     loss = F.cross_entropy(logits, targets)
     right = logits.argmax(-1) == targets
     counts = torch.tensor([[right[kind == k].sum(), (kind == k).sum()] for k in (1, 2)])
-    return loss, sum(penalties) / len(penalties), counts
+    return loss, sum(selection) / len(selection), counts
 
 
 def parameter_groups(model, weight_decay):
@@ -104,9 +114,10 @@ def train(args, model, sampler, eos_id):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(args, step)
         with torch.autocast("cpu", torch.bfloat16):
-            loss, penalty, counts = forward(model, batch)
+            loss, selection, counts = forward(model, batch)
         optimiser.zero_grad()
-        (loss + args.penalty * penalty).backward()
+        total = loss + args.variance_weight * selection[0] + args.miss_weight * selection[1]
+        total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         progress.update(counts)
@@ -114,8 +125,8 @@ def train(args, model, sampler, eos_id):
         in_stage += 1
         if step % 20 == 0 or step + 1 == args.steps:
             words, digits = progress.accuracy.tolist()
-            print(f"step {step} stage {stage} loss {loss.item():.3f} variance {penalty.item():.1f} words {words:.3f} "
-                  f"digits {digits:.3f} tokens {tokens} cpu_s {time.process_time() - began:.0f}", flush=True)
+            print(f"step {step} stage {stage} loss {loss.item():.3f} variance {selection[0].item():.2f} "
+                  f"miss {selection[1].item():.3f} words {words:.3f} digits {digits:.3f} tokens {tokens} cpu_s {time.process_time() - began:.0f}", flush=True)
         if in_stage >= 60 and progress.done() and stage + 1 < len(STAGES):
             stage, in_stage, progress = stage + 1, 0, Progress()
         if step % 100 == 99 or step + 1 == args.steps:
@@ -135,7 +146,8 @@ def main():
     parser.add_argument("--warmup", type=int, default=60)
     parser.add_argument("--cooldown", type=float, default=0.3, help="share of the steps over which the rate falls")
     parser.add_argument("--weight-decay", type=float, default=0.05)
-    parser.add_argument("--penalty", type=float, default=1e-3)
+    parser.add_argument("--variance-weight", type=float, default=1e-3)
+    parser.add_argument("--miss-weight", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 

@@ -1,0 +1,204 @@
+"""Measures exact greedy answers of the exported model, dense and under simulated block-sparse decoding.
+
+The context is prefilled dense once a prompt; every method then decodes from the same keys and values (kept in bf16).
+Methods: dense; ESA (mean keys, one selection for the heads of a layer, reselected once a stride from a query that is
+some steps old); the same budget in random blocks; sinks and window alone.
+"""
+
+import argparse
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+
+from model import load_exported, rope_tables
+from tasks import TaskText, make_context
+
+MAX_ANSWER_TOKENS = 24
+INIT_BLOCKS, LOCAL_BLOCKS, MIN_BLOCKS = 1, 2, 4
+
+
+class Cache:
+    """Keys (after rope) and values of a sequence, [kv_heads, tokens, head_dim] a layer, and the latest query,
+    [heads, head_dim] a layer."""
+
+    def __init__(self, layers):
+        self.keys, self.values, self.queries = [None] * layers, [None] * layers, [None] * layers
+
+    def copy(self):
+        other = Cache(0)
+        other.keys, other.values, other.queries = list(self.keys), list(self.values), list(self.queries)
+        return other
+
+    def length(self):
+        return 0 if self.keys[0] is None else self.keys[0].shape[1]
+
+    def append(self, layer, k, v):
+        """Both parts rounded to bf16, as an engine keeps them."""
+        k, v = k.bfloat16().float(), v.bfloat16().float()
+        if self.keys[layer] is not None:
+            k, v = torch.cat([self.keys[layer], k], dim=1), torch.cat([self.values[layer], v], dim=1)
+        self.keys[layer], self.values[layer] = k, v
+        return k, v
+
+
+def attend_dense(q, k, v):
+    """q [heads, new, head_dim] are the last tokens of k and v [kv_heads, tokens, head_dim]."""
+    group = q.shape[0] // k.shape[0]
+    k, v = k.repeat_interleave(group, dim=0), v.repeat_interleave(group, dim=0)
+    new, size = q.shape[1], k.shape[1]
+    if new == size:
+        return F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
+    mask = torch.ones(new, size, dtype=torch.bool).tril(size - new)
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask[None, None])[0]
+
+
+@torch.no_grad()
+def extend(model, cache, tokens, policy=None):
+    """Runs `tokens` after the cache and returns the logits of the last."""
+    begin = cache.length()
+    positions = torch.arange(begin, begin + len(tokens))[None]
+
+    def attend(layer, q, k, v):
+        q = q[0]
+        k, v = cache.append(layer, k[0], v[0])
+        cache.queries[layer] = q[:, -1]
+        if policy is not None:
+            kept = policy.kept_tokens(layer, cache)
+            k, v = k[:, kept], v[:, kept]
+        return attend_dense(q, k, v)[None]
+
+    states = model.hidden(torch.tensor([tokens]), positions, attend)
+    return model.logits(states[0, -1])
+
+
+@dataclass(frozen=True)
+class Method:
+    kind: str  # dense, esa, random, window
+    block: int = 32
+    ratio: float = 0.2
+    stride: int = 5
+
+    def label(self):
+        if self.kind == "dense":
+            return "dense"
+        if self.kind == "window":
+            return f"window b{self.block}"
+        return f"{self.kind} b{self.block} r{self.ratio} s{self.stride}"
+
+
+class Policy:
+    """Which tokens each layer attends to at a decode step: first and last blocks, selection, and tokens since."""
+
+    def __init__(self, method, cache, seed):
+        self.method, self.prompt, self.step = method, cache.length(), 0
+        self.rng = random.Random(seed)
+        blocks = -(-self.prompt // method.block)
+        self.candidates = range(INIT_BLOCKS, blocks - LOCAL_BLOCKS)
+        self.sparse = method.kind != "dense" and self.prompt >= method.block * MIN_BLOCKS
+        self.top_k = 0 if method.kind == "window" else int(len(self.candidates) * method.ratio)
+        self.means = [self.block_means(keys) for keys in cache.keys] if self.sparse else []
+        self.selected = [self.select(layer, cache.queries[layer]) for layer in range(len(self.means))]
+        self.pending = list(self.selected)
+
+    def block_means(self, keys):
+        """[kv_heads, candidates, head_dim]"""
+        block = self.method.block
+        inner = keys[:, self.candidates.start * block:self.candidates.stop * block]
+        return inner.unflatten(1, (-1, block)).mean(2)
+
+    def select(self, layer, query):
+        if self.method.kind == "random":
+            return sorted(self.rng.sample(self.candidates, self.top_k))
+        means = self.means[layer]
+        grouped = query.unflatten(0, (means.shape[0], -1)).mean(1)  # [kv_heads, head_dim]
+        scores = torch.einsum("hd,hbd->b", grouped, means)
+        return sorted((scores.topk(self.top_k).indices + self.candidates.start).tolist())
+
+    def next_step(self):
+        self.step += 1
+        if self.step % self.method.stride == 1 % self.method.stride and self.step > 1:
+            self.selected = list(self.pending)
+
+    def kept_tokens(self, layer, cache):
+        if not self.sparse:
+            return slice(None)
+        stride = self.method.stride
+        block, size = self.method.block, cache.keys[layer].shape[1]
+        if self.step % stride == 2 % stride:
+            self.pending[layer] = self.select(layer, cache.queries[layer])
+        ids = [*range(INIT_BLOCKS), *self.selected[layer]]
+        inner = (torch.tensor(ids)[:, None] * block + torch.arange(block)).flatten()
+        return torch.cat([inner, torch.arange(self.candidates.stop * block, size)])
+
+
+def answer(model, cache, logits, method, eos, seed):
+    """Greedy completion ids, with the end token if it came."""
+    cache, ids = cache.copy(), []
+    policy = Policy(method, cache, seed)
+    while len(ids) < MAX_ANSWER_TOKENS:
+        ids.append(int(logits.argmax()))
+        if ids[-1] == eos:
+            break
+        policy.next_step()
+        logits = extend(model, cache, [ids[-1]], policy)
+    return ids
+
+
+def evaluate(model, tokenizer, text, task, tokens, count, methods, seed):
+    """Right answers by (form, method)."""
+    rng = random.Random(f"{seed} {task} {tokens}")
+    encode = lambda string: tokenizer.encode(string, add_special_tokens=False).ids
+    eos = tokenizer.token_to_id("<|endoftext|>")
+    right = {(form, method): 0 for form in text.spec["forms"] for method in methods}
+    for index in range(count):
+        context, facts = make_context(text, task, lambda s: len(encode(s)), tokens - 24, rng)
+        shared = encode(context)[:-1]
+        context_cache = Cache(model.shape.layers)
+        extend(model, context_cache, shared)
+        for form in text.spec["forms"]:
+            prompt, completion = text.question_suffix(facts[0], form)
+            prompt_ids = encode(context + prompt)
+            assert prompt_ids[:len(shared)] == shared
+            cache = context_cache.copy()
+            logits = extend(model, cache, prompt_ids[len(shared):])
+            for method in methods:
+                right[form, method] += answer(model, cache, logits, method, eos, index) == encode(completion)
+    return right
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--tasks", nargs="+", default=["needle", "multikey", "kv_recall"])
+    parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--brief", action="store_true", help="only dense, ESA, window and random at the defaults")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load_exported(args.folder)
+    tokenizer = Tokenizer.from_file(str(args.folder / "tokenizer.json"))
+    text = TaskText(args.folder / "tasks.json")
+    methods = [Method("dense"), Method("esa", 32), Method("esa", 128), Method("window", 32), Method("window", 128),
+               Method("random", 32), Method("random", 128)]
+    if not args.brief:
+        methods += [Method("esa", 32, 0.1), Method("esa", 32, 0.05), Method("esa", 128, 0.1),
+                    Method("esa", 32, 0.2, 10), Method("esa", 32, 0.2, 1)]
+    for task in args.tasks:
+        began = time.process_time()
+        right = evaluate(model, tokenizer, text, task, args.tokens, args.count, methods, args.seed)
+        print(f"{task}, {args.tokens} tokens, {args.count} prompts, % exact, {time.process_time() - began:.0f} CPU s")
+        forms = list(text.spec["forms"])
+        print(f"{'method':<22}" + "".join(f"{form:>10}" for form in forms))
+        for method in methods:
+            print(f"{method.label():<22}" + "".join(f"{100 * right[f, method] / args.count:>10.1f}" for f in forms),
+                  flush=True)
+
+
+if __name__ == "__main__":
+    main()
