@@ -1,6 +1,5 @@
 #include "model/layers.h"
 
-#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <utility>
@@ -20,6 +19,18 @@ float* Grown(std::vector<float>& buffer, std::int64_t size) {
 
 void Apply(const Projection& w, const float* x, std::int64_t rows, float* y) {
   Linear(w.weight, w.bias, x, rows, y);
+}
+
+float Scaled(float frequency, const RopeScaling& scaling) {
+  const auto factor = static_cast<float>(scaling.factor);
+  const auto low = static_cast<float>(scaling.low_freq_factor);
+  const auto high = static_cast<float>(scaling.high_freq_factor);
+  const auto original = static_cast<float>(scaling.original_max_position);
+  const float wavelength = 2 * std::numbers::pi_v<float> / frequency;
+  if (wavelength < original / high) return frequency;
+  if (wavelength > original / low) return frequency / factor;
+  const float kept = (original / wavelength - low) / (high - low);
+  return (1 - kept) * frequency / factor + kept * frequency;
 }
 
 }  // namespace
@@ -60,15 +71,11 @@ Result<GatedMlp> LoadMlp(Weights& weights, const ModelConfig& config, const std:
 std::vector<float> InverseFrequencies(int head_dim, double theta, const RopeScaling& scaling) {
   std::vector<float> frequencies;
   for (int i = 0; i < head_dim / 2; ++i) {
-    double frequency = std::pow(theta, -2.0 * i / head_dim);
-    if (scaling.factor != 1.0) {
-      const double turns = scaling.original_max_position * frequency / (2 * std::numbers::pi);
-      const double blend =
-          (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
-      const double kept = std::clamp(blend, 0.0, 1.0);
-      frequency *= kept + (1.0 - kept) / scaling.factor;
-    }
-    frequencies.push_back(static_cast<float>(frequency));
+    // Rounded to f32 at every step as training did: one unit in the last place off, and at position
+    // 3000 logits moved by 1e-3.
+    const float exponent = 2.0f * static_cast<float>(i) / static_cast<float>(head_dim);
+    const float frequency = 1.0f / static_cast<float>(std::pow(theta, double{exponent}));
+    frequencies.push_back(scaling.factor == 1.0 ? frequency : Scaled(frequency, scaling));
   }
   return frequencies;
 }
