@@ -110,9 +110,9 @@ void AppendNfcByLibrary(std::string_view text, std::string* out) {
     at += step.bytes;
   }
   OrderMarks(&decomposed);
-  const utf8proc_ssize_t length = utf8proc_normalize_utf32(
-      decomposed.data(), static_cast<utf8proc_ssize_t>(decomposed.size()),
-      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const utf8proc_ssize_t length =
+      utf8proc_normalize_utf32(decomposed.data(), static_cast<utf8proc_ssize_t>(decomposed.size()),
+                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   for (utf8proc_ssize_t i = 0; i < length; ++i) {
     AppendUtf8(static_cast<char32_t>(decomposed[static_cast<std::size_t>(i)]), out);
   }
