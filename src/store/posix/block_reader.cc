@@ -1,0 +1,117 @@
+#include "store/posix/block_reader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "store/checksum.h"
+#include "store/posix/aligned_bytes.h"
+
+namespace esa {
+namespace {
+
+// Beside the writer's, far below the usual limit of 1024 descriptors of a process.
+constexpr std::size_t kMaxOpenFiles = 256;
+
+// Tokens and checksums of 20,000 blocks of a model of 256 slices, 2.5 million tokens.
+constexpr std::size_t kHeadCacheBytes = 64u << 20;
+
+std::size_t MaxHeads(const BlockAreas& areas) {
+  return std::max<std::size_t>(16, kHeadCacheBytes / areas.head_bytes());
+}
+
+Error InFile(const std::string& path, const Error& error) {
+  return {error.code, path + ": " + error.message};
+}
+
+}  // namespace
+
+BlockReader::BlockReader(FileSystem& files, const BlockLayout& layout)
+    : files_(files),
+      layout_(layout),
+      areas_(layout),
+      open_files_(kMaxOpenFiles),
+      heads_(MaxHeads(areas_)) {}
+
+std::uint64_t BlockReader::PartBytes(std::uint32_t part) const {
+  return part == kRepresentations ? areas_.representations_bytes : layout_.slice_bytes;
+}
+
+Result<std::shared_ptr<File>> BlockReader::Open(const Folder& folder, const BlockId& id) {
+  std::uint64_t ticket = 0;
+  if (auto file = open_files_.Get(id, &ticket)) return file;
+  auto opened = files_.Open(folder.PathOf(id), {.direct = folder.direct()});
+  if (!opened) return opened.error();
+  std::shared_ptr<File> file = *std::move(opened);
+  open_files_.Put(id, file, ticket);
+  return file;
+}
+
+Result<BlockHead> BlockReader::ReadHead(const Folder& folder, const BlockId& id) {
+  const std::string path = folder.PathOf(id);
+  const auto file = Open(folder, id);
+  if (!file) return file.error();
+  const Result<std::uint64_t> size = (*file)->Size();
+  if (!size) return size.error();
+  AlignedBytes bytes(areas_.head_bytes());
+  // A file cut short is read as far as it goes: a foreign layout may have a shorter head.
+  const std::size_t present = std::min<std::uint64_t>(*size, bytes.span().size());
+  if (Status read = ReadFully(**file, path, 0, bytes.span().first(present)); !read) {
+    return read.error();
+  }
+  Result<BlockHead> head = DecodeHead(bytes.span().first(present), layout_, id);
+  if (!head) return InFile(path, head.error());
+  if (*size != areas_.file_bytes) {
+    return DataError(path + ": is " + std::to_string(*size) + " bytes long, expected " +
+                     std::to_string(areas_.file_bytes));
+  }
+  return head;
+}
+
+Result<std::shared_ptr<const BlockHead>> BlockReader::Head(const Folder& folder,
+                                                           const BlockId& id) {
+  std::uint64_t ticket = 0;
+  if (auto head = heads_.Get(id, &ticket)) return head;
+  Result<BlockHead> read = ReadHead(folder, id);
+  if (!read) return read.error();
+  auto head = std::make_shared<const BlockHead>(*std::move(read));
+  heads_.Put(id, head, ticket);
+  return head;
+}
+
+Status BlockReader::Read(const Folder& folder, const BlockId& id, std::uint32_t part,
+                         std::byte* destination) {
+  const auto head = Head(folder, id);
+  if (!head) return head.error();
+  const auto file = Open(folder, id);
+  if (!file) return file.error();
+  const bool representations = part == kRepresentations;
+  const std::uint64_t offset =
+      representations ? areas_.representations : areas_.slices + part * layout_.slice_bytes;
+  const std::span<std::byte> to{destination, PartBytes(part)};
+  const std::string path = folder.PathOf(id);
+  if (Status read = ReadFully(**file, path, offset, to); !read) return read;
+  const std::uint64_t expected =
+      representations ? (*head)->representations_checksum : (*head)->slice_checksums[part];
+  if (Checksum(to) == expected) return {};
+  return DataError(path + ": checksum of " +
+                   (representations ? "the representations" : "slice " + std::to_string(part)) +
+                   " does not match");
+}
+
+Status BlockReader::Prefetch(const Folder& folder, const BlockId& id) {
+  if (const auto head = Head(folder, id); !head) return head.error();
+  if (folder.direct()) return {};
+  const auto file = Open(folder, id);
+  if (!file) return file.error();
+  (*file)->WillNeed();
+  return {};
+}
+
+void BlockReader::Drop(const BlockId& id) {
+  heads_.Erase(id);
+  open_files_.Erase(id);
+}
+
+}  // namespace esa

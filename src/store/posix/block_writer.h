@@ -1,0 +1,79 @@
+// Blocks being written: gathers their slices into temporary files and commits the full ones.
+//
+// A block holds its representations, checksums and tokens in memory until it is committed; its
+// file is opened when it is needed and kept in a small cache, so that thousands of blocks may be
+// open at once.
+// Threading: all methods from any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "esa/block_store.h"
+#include "store/block_id_hash.h"
+#include "store/posix/block_format.h"
+#include "store/posix/file_system.h"
+#include "store/posix/folder.h"
+#include "store/posix/lru_cache.h"
+
+namespace esa {
+
+// A block being written, shared by the writer's table and the jobs that write to it.
+struct OpenBlock {
+  Folder* folder = nullptr;
+  std::int64_t stamp_us = 0;
+
+  std::mutex mutex;  // guards all below; held while the file is created, renamed or removed
+  BlockHead head;
+  std::vector<std::byte> representations;  // [num_slices, representation_bytes]
+  std::vector<bool> taken;                 // [num_slices]; of which a write was accepted
+  std::uint32_t num_written = 0;
+  std::uint32_t num_writing = 0;
+  std::string temporary;         // empty: no file and no room reserved yet
+  std::optional<Error> failure;  // nothing more is written
+};
+
+class BlockWriter {
+ public:
+  BlockWriter(FileSystem& files, const BlockLayout& layout);
+  ~BlockWriter();  // abandons what is open; no job may be under way
+
+  // False: open already. `stamp_us` is the recency that the block will have.
+  bool Begin(Folder& folder, const BlockKey& key, const BlockId& parent, std::int64_t stamp_us);
+
+  bool IsOpen(const BlockId& id) const;
+  std::optional<std::int64_t> StampOf(const BlockId& id) const;
+
+  // Accepts one slice and copies its representation. kNotFound: not open; kInvalidArgument: not a
+  // slice that can be written, which fails the block; the failure of the block.
+  Result<std::shared_ptr<OpenBlock>> Take(const SliceWrite& write);
+
+  // Writes an accepted slice; with the last one commits the block, which sets `*committed`.
+  Status Write(OpenBlock& block, std::uint32_t slice, const std::byte* data, bool* committed);
+
+  // No slice of the block will be written any more; its file goes now, its name with Abandon.
+  void Fail(OpenBlock& block, Error error);
+  void Abandon(const BlockId& id);
+
+ private:
+  // These hold the block's mutex.
+  Result<std::shared_ptr<File>> FileOf(OpenBlock& block);
+  Status Create(OpenBlock& block);
+  Status Commit(OpenBlock& block);
+  void FailLocked(OpenBlock& block, Error error);
+  void DiscardIfIdle(OpenBlock& block);
+
+  FileSystem& files_;
+  const BlockLayout layout_;
+  const BlockAreas areas_;
+  LruCache<std::string, File> open_files_;  // by temporary path
+  mutable std::mutex mutex_;                // taken after a block's, never before
+  std::unordered_map<BlockId, std::shared_ptr<OpenBlock>, BlockIdHash> blocks_;  // by mutex_
+};
+
+}  // namespace esa

@@ -1,0 +1,38 @@
+// Names of files in a store's folder.
+//
+//   FOLDER/<2 hex>/<32 hex>.block               a committed block; the folder is its id's first
+//   byte FOLDER/<2 hex>/<32 hex>.<owner>.<n>.tmp     a block being written by <owner>
+//   FOLDER/<owner>.owner                        locked for as long as <owner> lives
+//   FOLDER/lock                                 locked while a store opens
+//   FOLDER/quarantine/<32 hex>.block            blocks found corrupt
+//
+// <owner> is PID-RANDOM: one open store of one process.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "esa/block_store.h"
+
+namespace esa {
+
+inline constexpr char kLockName[] = "lock";
+inline constexpr char kQuarantineName[] = "quarantine";
+
+std::string MakeOwner();
+
+std::string FanOutPath(const std::string& folder, const BlockId& id);
+std::string BlockPath(const std::string& folder, const BlockId& id);
+std::string QuarantinePath(const std::string& folder, const BlockId& id);
+std::string TemporaryPath(const std::string& folder, const BlockId& id, const std::string& owner,
+                          std::uint64_t number);
+std::string OwnerPath(const std::string& folder, const std::string& owner);
+
+// What a name in a folder is; nullopt: not that.
+bool IsFanOutName(const std::string& name);
+std::optional<BlockId> ParseBlockName(const std::string& name);
+std::optional<std::string> OwnerOfTemporary(const std::string& name);
+std::optional<std::string> OwnerOfOwnerName(const std::string& name);
+
+}  // namespace esa

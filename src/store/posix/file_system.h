@@ -1,0 +1,72 @@
+// The operating system as the posix store uses it: the seam where tests inject faults.
+//
+// Errors name path, operation and reason. Codes: kNotFound (gone), kResourceExhausted (disk full,
+// quota, too many open files), kIoError (all else).
+// Threading: all methods of both may be called from any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "esa/result.h"
+
+namespace esa {
+
+// An open file; closed when destroyed.
+class File {
+ public:
+  virtual ~File() = default;
+
+  // As pread and pwrite: may move fewer bytes than asked for. 0 from Read is the end of the file.
+  virtual Result<std::size_t> Read(std::uint64_t offset, std::span<std::byte> to) = 0;
+  virtual Result<std::size_t> Write(std::uint64_t offset, std::span<const std::byte> from) = 0;
+
+  virtual Result<std::uint64_t> Size() = 0;
+  virtual void WillNeed() = 0;  // asks for the whole file to be brought into the page cache
+};
+
+enum class OpenMode { kRead, kWrite, kCreate };  // kCreate: 0600, and must not exist yet
+
+struct OpenOptions {
+  OpenMode mode = OpenMode::kRead;
+  bool direct = false;  // O_DIRECT; fails where the filesystem cannot
+};
+
+struct PathInfo {
+  bool folder = false;
+  std::uint32_t mode = 0;  // permission bits
+  std::uint64_t bytes = 0;
+  std::int64_t modified_us = 0;  // since 1970
+};
+
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+
+  virtual Result<std::unique_ptr<File>> Open(const std::string& path, OpenOptions options) = 0;
+
+  // Creates the file if need be and takes its exclusive lock, which lasts as long as the File and
+  // which the system drops when the process dies. Null: another has it, and `wait` is false.
+  virtual Result<std::unique_ptr<File>> Lock(const std::string& path, bool wait) = 0;
+
+  virtual Result<PathInfo> Stat(const std::string& path) = 0;
+  virtual Status SetModified(const std::string& path, std::int64_t modified_us) = 0;
+  virtual Status Rename(const std::string& from, const std::string& to) = 0;  // replaces `to`
+  virtual Status Remove(const std::string& path) = 0;                         // a file
+  virtual Status MakeFolder(const std::string& path) = 0;  // 0700, with parents; may exist
+  virtual Result<std::vector<std::string>> List(const std::string& path) = 0;  // names
+};
+
+std::unique_ptr<FileSystem> MakeRealFileSystem();
+
+// All of the span, in as many calls as it takes. kDataError: the file ends before.
+Status ReadFully(File& file, const std::string& path, std::uint64_t offset,
+                 std::span<std::byte> to);
+Status WriteFully(File& file, const std::string& path, std::uint64_t offset,
+                  std::span<const std::byte> from);
+
+}  // namespace esa

@@ -1,0 +1,188 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "store/posix/aligned_bytes.h"
+#include "store/posix/file_system.h"
+
+namespace esa {
+namespace {
+
+Error SystemError(const std::string& path, const char* operation, int code) {
+  std::string message = path + ": " + operation + ": " + std::strerror(code);
+  switch (code) {
+    case ENOENT:
+    case ESTALE:  // NFS: removed by another host
+      return NotFound(std::move(message));
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+      return ResourceExhausted(std::move(message));
+    default:
+      return IoError(std::move(message));
+  }
+}
+
+template <class Call>
+auto Retry(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+bool IsAligned(std::uint64_t offset, const void* data, std::size_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(data) % kIoAlignment == 0 && offset % kIoAlignment == 0 &&
+         bytes % kIoAlignment == 0;
+}
+
+class RealFile final : public File {
+ public:
+  RealFile(std::string path, int descriptor, bool direct)
+      : path_(std::move(path)), descriptor_(descriptor), direct_(direct) {}
+  ~RealFile() override { close(descriptor_); }
+  RealFile(const RealFile&) = delete;
+  RealFile& operator=(const RealFile&) = delete;
+
+  // Buffers that O_DIRECT refuses go through a copy: to mix in buffered calls on the same file
+  // would leave it to the kernel which of the two a later read sees.
+  Result<std::size_t> Read(std::uint64_t offset, std::span<std::byte> to) override {
+    if (direct_ && !IsAligned(offset, to.data(), to.size())) return ReadCopied(offset, to);
+    const ssize_t moved =
+        Retry([&] { return pread(descriptor_, to.data(), to.size(), static_cast<off_t>(offset)); });
+    if (moved < 0) return SystemError(path_, "read", errno);
+    return static_cast<std::size_t>(moved);
+  }
+
+  Result<std::size_t> Write(std::uint64_t offset, std::span<const std::byte> from) override {
+    if (direct_ && !IsAligned(offset, from.data(), from.size())) {
+      if (offset % kIoAlignment != 0 || from.size() % kIoAlignment != 0) {
+        return IoError(path_ + ": write: O_DIRECT takes multiples of 4096 bytes only");
+      }
+      AlignedBytes copy(from.size());
+      std::memcpy(copy.data(), from.data(), from.size());
+      return Write(offset, copy.span());
+    }
+    const ssize_t moved = Retry(
+        [&] { return pwrite(descriptor_, from.data(), from.size(), static_cast<off_t>(offset)); });
+    if (moved < 0) return SystemError(path_, "write", errno);
+    return static_cast<std::size_t>(moved);
+  }
+
+  Result<std::uint64_t> Size() override {
+    struct stat info {};
+    if (fstat(descriptor_, &info) != 0) return SystemError(path_, "stat", errno);
+    return static_cast<std::uint64_t>(info.st_size);
+  }
+
+  void WillNeed() override { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_WILLNEED); }
+
+ private:
+  Result<std::size_t> ReadCopied(std::uint64_t offset, std::span<std::byte> to) {
+    const std::uint64_t skipped = offset % kIoAlignment;
+    AlignedBytes copy(skipped + to.size());
+    const auto moved = Read(offset - skipped, copy.span());
+    if (!moved) return moved;
+    if (*moved <= skipped) return std::size_t{0};
+    const std::size_t bytes = std::min<std::size_t>(*moved - skipped, to.size());
+    std::memcpy(to.data(), copy.data() + skipped, bytes);
+    return bytes;
+  }
+
+  const std::string path_;
+  const int descriptor_;
+  const bool direct_;
+};
+
+class RealFileSystem final : public FileSystem {
+ public:
+  Result<std::unique_ptr<File>> Open(const std::string& path, OpenOptions options) override {
+    int flags = O_CLOEXEC;
+    flags |= options.mode == OpenMode::kRead ? O_RDONLY : O_RDWR;
+    if (options.mode == OpenMode::kCreate) flags |= O_CREAT | O_EXCL;
+    if (options.direct) flags |= O_DIRECT;
+    const int descriptor = Retry([&] { return open(path.c_str(), flags, 0600); });
+    if (descriptor < 0) return SystemError(path, "open", errno);
+    return std::unique_ptr<File>(new RealFile(path, descriptor, options.direct));
+  }
+
+  Result<std::unique_ptr<File>> Lock(const std::string& path, bool wait) override {
+    const int descriptor =
+        Retry([&] { return open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600); });
+    if (descriptor < 0) return SystemError(path, "open", errno);
+    std::unique_ptr<File> file(new RealFile(path, descriptor, false));
+    if (Retry([&] { return flock(descriptor, LOCK_EX | (wait ? 0 : LOCK_NB)); }) == 0) return file;
+    if (errno == EWOULDBLOCK) return std::unique_ptr<File>();
+    return SystemError(path, "lock", errno);
+  }
+
+  Result<PathInfo> Stat(const std::string& path) override {
+    struct stat info {};
+    if (stat(path.c_str(), &info) != 0) return SystemError(path, "stat", errno);
+    return PathInfo{
+        .folder = S_ISDIR(info.st_mode),
+        .mode = info.st_mode & 07777u,
+        .bytes = static_cast<std::uint64_t>(info.st_size),
+        .modified_us = info.st_mtim.tv_sec * std::int64_t{1000000} + info.st_mtim.tv_nsec / 1000};
+  }
+
+  Status SetModified(const std::string& path, std::int64_t modified_us) override {
+    const timespec modified{.tv_sec = static_cast<time_t>(modified_us / 1000000),
+                            .tv_nsec = static_cast<long>(modified_us % 1000000 * 1000)};
+    const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, modified};
+    if (utimensat(AT_FDCWD, path.c_str(), times, 0) != 0) {
+      return SystemError(path, "set time", errno);
+    }
+    return {};
+  }
+
+  Status Rename(const std::string& from, const std::string& to) override {
+    if (rename(from.c_str(), to.c_str()) == 0) return {};
+    return SystemError(from, ("rename to " + to).c_str(), errno);
+  }
+
+  Status Remove(const std::string& path) override {
+    if (unlink(path.c_str()) == 0) return {};
+    return SystemError(path, "remove", errno);
+  }
+
+  Status MakeFolder(const std::string& path) override {
+    if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return {};
+    const std::size_t parent = path.find_last_of('/');
+    if (errno != ENOENT || parent == std::string::npos || parent == 0) {
+      return SystemError(path, "create folder", errno);
+    }
+    if (Status status = MakeFolder(path.substr(0, parent)); !status) return status;
+    if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return {};
+    return SystemError(path, "create folder", errno);
+  }
+
+  Result<std::vector<std::string>> List(const std::string& path) override {
+    DIR* folder = opendir(path.c_str());
+    if (folder == nullptr) return SystemError(path, "list", errno);
+    std::vector<std::string> names;
+    errno = 0;
+    while (const dirent* entry = readdir(folder)) {
+      const std::string name = entry->d_name;
+      if (name != "." && name != "..") names.push_back(name);
+      errno = 0;
+    }
+    const int failed = errno;
+    closedir(folder);
+    if (failed != 0) return SystemError(path, "list", failed);
+    return names;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<FileSystem> MakeRealFileSystem() { return std::make_unique<RealFileSystem>(); }
+
+}  // namespace esa
