@@ -3,8 +3,8 @@
 // All query rows that share a KV head are computed together, so that each byte of K and V is read
 // once for the whole group. Work is split by KV head, by query tile and, for decode, by runs of
 // kDecodeRun slices that are merged in order: the split depends on the shapes only, so the result
-// does not depend on the number of threads. A slice is addressed by pointer: where it lies does not change
-// the result either.
+// does not depend on the number of threads. A slice is addressed by pointer: where it lies does not
+// change the result either.
 // Threading: uses the OpenMP pool; call from one thread at a time.
 // Source of the online softmax: Milakov and Gimelshein, 2018; of the split over keys: Dao et al.,
 // Flash-Decoding, 2023.
@@ -38,8 +38,8 @@ inline constexpr int kDecodeRun = 16;
 
 // One query token, one KV head.
 struct DecodeAttentionItem {
-  const float* q = nullptr;  // [group, head_dim], contiguous
-  float* out = nullptr;      // [group, head_dim], contiguous
+  const float* q = nullptr;           // [group, head_dim], contiguous
+  float* out = nullptr;               // [group, head_dim], contiguous
   std::span<const SliceView> slices;  // by rising position; all their tokens are attended
 };
 
@@ -50,8 +50,8 @@ void DecodeAttention(const SliceLayout& layout, std::span<const DecodeAttentionI
 // Causal: query row r sits at position first_position + r and attends to every token of the
 // slices at its position or before.
 struct PrefillAttentionItem {
-  const float* q = nullptr;  // row r, head h of the group at q + r * row_stride + h * head_dim
-  float* out = nullptr;      // the same layout
+  const float* q = nullptr;     // row r, head h of the group at q + r * row_stride + h * head_dim
+  float* out = nullptr;         // the same layout
   std::int64_t row_stride = 0;  // in values
   std::int64_t num_rows = 0;
   std::int32_t first_position = 0;

@@ -1,0 +1,171 @@
+#include "ops/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "base/check.h"
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/scratch.h"
+
+namespace esa {
+namespace {
+
+// Query rows of a prefill tile: enough to use a slice often once it is in the cache, few enough
+// that their queries, scores and output (about 1.5 KiB a row at 128 dimensions) stay there too.
+constexpr int kPrefillTileRows = 96;
+
+// The state of `rows` query rows: max [rows], sum [rows], acc [rows, head_dim].
+std::int64_t StateFloats(int head_dim, std::int64_t rows) { return rows * (head_dim + 2); }
+
+void SetState(float* state, int rows, AttendTask* task) {
+  task->max = state;
+  task->sum = state + rows;
+  task->acc = state + 2 * rows;
+}
+
+void Attend(const SliceLayout& layout, const AttendTask& task) {
+  const Kernels& kernels = CurrentKernels();
+  layout.dtype == KvDtype::kBf16 ? kernels.attend_bf16(task) : kernels.attend_f32(task);
+}
+
+struct DecodePart {
+  const DecodeAttentionItem* item;
+  std::int64_t first_slice;
+  std::int64_t num_slices;
+};
+
+void AttendPart(const SliceLayout& layout, const DecodePart& part, int group, float scale,
+                float* state) {
+  thread_local Scratch scratch;
+  AttendTask task = {.block_tokens = layout.block_tokens,
+                     .head_dim = layout.head_dim,
+                     .slices = part.item->slices.data() + part.first_slice,
+                     .num_slices = part.num_slices,
+                     .q = part.item->q,
+                     .num_tokens = 1,
+                     .group = group,
+                     .first_position = std::numeric_limits<std::int32_t>::max(),
+                     .scale = scale,
+                     .scratch = scratch.Floats(static_cast<std::size_t>(
+                         AttendScratch(layout.block_tokens, layout.head_dim, group)))};
+  SetState(state, group, &task);
+  Attend(layout, task);
+}
+
+// One row's output from the states of its parts, in their order; zero where nothing was attended.
+void MergeRow(const float* states, std::int64_t num_states, int rows, int row, int head_dim,
+              float* out) {
+  const std::int64_t stride = StateFloats(head_dim, rows);
+  float max = -std::numeric_limits<float>::infinity();
+  for (std::int64_t s = 0; s < num_states; ++s) max = std::max(max, states[s * stride + row]);
+  std::fill_n(out, head_dim, 0.0f);
+  float sum = 0;
+  for (std::int64_t s = 0; s < num_states; ++s) {
+    const float* state = states + s * stride;
+    if (state[rows + row] == 0) continue;
+    const float weight = std::exp(state[row] - max);
+    const float* acc = state + 2 * rows + row * head_dim;
+    sum += state[rows + row] * weight;
+    for (int i = 0; i < head_dim; ++i) out[i] += acc[i] * weight;
+  }
+  if (sum == 0) return;
+  const float factor = 1.0f / sum;
+  for (int i = 0; i < head_dim; ++i) out[i] *= factor;
+}
+
+struct PrefillTile {
+  const PrefillAttentionItem* item;
+  std::int64_t first_row;
+};
+
+void AttendTile(const SliceLayout& layout, const PrefillTile& tile, int tile_tokens, int group,
+                float scale) {
+  thread_local Scratch scratch;
+  const PrefillAttentionItem& item = *tile.item;
+  const auto tokens =
+      static_cast<int>(std::min<std::int64_t>(tile_tokens, item.num_rows - tile.first_row));
+  const int rows = tokens * group;
+  const std::int64_t work = AttendScratch(layout.block_tokens, layout.head_dim, rows);
+  float* memory =
+      scratch.Floats(static_cast<std::size_t>(work + StateFloats(layout.head_dim, rows)));
+  AttendTask task = {.block_tokens = layout.block_tokens,
+                     .head_dim = layout.head_dim,
+                     .slices = item.slices.data(),
+                     .num_slices = static_cast<std::int64_t>(item.slices.size()),
+                     .q = item.q + tile.first_row * item.row_stride,
+                     .row_stride = item.row_stride,
+                     .num_tokens = tokens,
+                     .group = group,
+                     .first_position = item.first_position + tile.first_row,
+                     .scale = scale,
+                     .scratch = memory};
+  SetState(memory + work, rows, &task);
+  Attend(layout, task);
+  for (int r = 0; r < rows; ++r) {
+    float* out = item.out + (tile.first_row + r / group) * item.row_stride +
+                 static_cast<std::int64_t>(r % group) * layout.head_dim;
+    MergeRow(memory + work, 1, rows, r, layout.head_dim, out);
+  }
+}
+
+}  // namespace
+
+void DecodeAttention(const SliceLayout& layout, std::span<const DecodeAttentionItem> items,
+                     int group, float scale) {
+  thread_local std::vector<DecodePart> kept_parts;
+  thread_local std::vector<std::int64_t> kept_first_parts;
+  thread_local Scratch kept_states;
+  std::vector<DecodePart>& parts = kept_parts;
+  std::vector<std::int64_t>& first_parts = kept_first_parts;  // of each item, and the end
+  parts.clear();
+  first_parts.assign(1, 0);
+  for (const DecodeAttentionItem& item : items) {
+    const auto num_slices = static_cast<std::int64_t>(item.slices.size());
+    for (std::int64_t s = 0; s < num_slices; s += kDecodeRun) {
+      parts.push_back({&item, s, std::min<std::int64_t>(kDecodeRun, num_slices - s)});
+    }
+    first_parts.push_back(static_cast<std::int64_t>(parts.size()));
+  }
+  const auto num_parts = static_cast<std::int64_t>(parts.size());
+  const auto num_rows = static_cast<std::int64_t>(items.size()) * group;
+  const std::int64_t stride = StateFloats(layout.head_dim, group);
+  float* states = kept_states.Floats(static_cast<std::size_t>(num_parts * stride));
+#pragma omp parallel if (num_parts > 1)
+  {
+#pragma omp for schedule(dynamic)
+    for (std::int64_t p = 0; p < num_parts; ++p) {
+      AttendPart(layout, parts[static_cast<std::size_t>(p)], group, scale, states + p * stride);
+    }
+#pragma omp for schedule(static)
+    for (std::int64_t r = 0; r < num_rows; ++r) {
+      const auto item = static_cast<std::size_t>(r / group);
+      const auto row = static_cast<int>(r % group);
+      MergeRow(states + first_parts[item] * stride, first_parts[item + 1] - first_parts[item],
+               group, row, layout.head_dim,
+               items[item].out + static_cast<std::int64_t>(row) * layout.head_dim);
+    }
+  }
+}
+
+void PrefillAttention(const SliceLayout& layout, std::span<const PrefillAttentionItem> items,
+                      int group, float scale) {
+  thread_local std::vector<PrefillTile> kept_tiles;
+  std::vector<PrefillTile>& tiles = kept_tiles;
+  const int tile_tokens = std::max(1, kPrefillTileRows / group);
+  tiles.clear();
+  for (const PrefillAttentionItem& item : items) {
+    for (std::int64_t row = 0; row < item.num_rows; row += tile_tokens) {
+      tiles.push_back({&item, row});
+    }
+  }
+  // The last tiles see the most tokens: they start first so that none is left alone at the end.
+  const auto num_tiles = static_cast<std::int64_t>(tiles.size());
+#pragma omp parallel for schedule(dynamic) if (num_tiles > 1)
+  for (std::int64_t t = num_tiles - 1; t >= 0; --t) {
+    AttendTile(layout, tiles[static_cast<std::size_t>(t)], tile_tokens, group, scale);
+  }
+}
+
+}  // namespace esa

@@ -1,0 +1,282 @@
+#include "ops/attention.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "ops/numeric.h"
+#include "ops/testing/isa_test.h"
+
+namespace esa {
+namespace {
+
+// The K and V of one KV head, as f32 and in slices whose unwritten bytes are NaN patterns.
+class Context {
+ public:
+  Context(SliceLayout layout, int num_tokens, unsigned seed) : layout_(layout) {
+    RandomValues random(seed);
+    const std::int64_t dim = layout.head_dim;
+    k_ = random.Normal(num_tokens * dim);
+    v_ = random.Normal(num_tokens * dim);
+    for (int at = 0; at < num_tokens; at += layout.block_tokens) {
+      const int count = std::min(layout.block_tokens, num_tokens - at);
+      const auto bytes = static_cast<std::size_t>(layout.slice_bytes());
+      memory_.push_back(std::make_unique<std::byte[]>(bytes));
+      std::byte* slice = memory_.back().get();
+      std::memset(slice, 0xff, bytes);
+      // In two pieces, so that pairs are also completed.
+      const int first = count / 2;
+      AppendToSlice(layout, slice, 0, first, &k_[Index(at)], &v_[Index(at)], dim);
+      if (count > first) {
+        AppendToSlice(layout, slice, first, count - first, &k_[Index(at + first)],
+                      &v_[Index(at + first)], dim);
+      }
+      slices_.push_back({.data = slice, .first_position = at, .num_tokens = count});
+    }
+    if (layout.dtype == KvDtype::kBf16) {
+      for (float& x : k_) x = FloatFromBf16(Bf16FromFloat(x));
+      for (float& x : v_) x = FloatFromBf16(Bf16FromFloat(x));
+    }
+  }
+
+  std::span<const SliceView> slices() const { return slices_; }
+
+  // One query row over the tokens whose positions `attended` accepts.
+  template <class Attended>
+  void Reference(const float* q, float scale, Attended attended, std::vector<double>* out) const {
+    const auto dim = static_cast<std::size_t>(layout_.head_dim);
+    std::vector<double> weights;
+    double max = -INFINITY;
+    for (std::size_t t = 0; t < k_.size() / dim; ++t) {
+      double score = -INFINITY;
+      if (attended(static_cast<int>(t))) {
+        score = 0;
+        for (std::size_t i = 0; i < dim; ++i) {
+          score += static_cast<double>(q[i]) * k_[t * dim + i];
+        }
+      }
+      weights.push_back(score * static_cast<double>(scale));
+      max = std::max(max, weights.back());
+    }
+    double sum = 0;
+    for (double& weight : weights) sum += weight = std::exp(weight - max);
+    for (std::size_t i = 0; i < dim; ++i) {
+      double value = 0;
+      for (std::size_t t = 0; t < weights.size(); ++t) value += weights[t] * v_[t * dim + i];
+      out->push_back(value / sum);
+    }
+  }
+
+ private:
+  std::size_t Index(int token) const {
+    return static_cast<std::size_t>(token) * static_cast<std::size_t>(layout_.head_dim);
+  }
+
+  SliceLayout layout_;
+  std::vector<float> k_, v_;  // [num_tokens, head_dim], as the kernels see them
+  std::vector<std::unique_ptr<std::byte[]>> memory_;
+  std::vector<SliceView> slices_;
+};
+
+// Relative to the largest output. bf16 dot products also round queries and probabilities.
+double Tolerance(KvDtype dtype) {
+  if (dtype == KvDtype::kF32) return 1e-5;
+  return CurrentIsa() == Isa::kAvx512Bf16 ? 2e-2 : 1e-5;
+}
+
+constexpr KvDtype kDtypes[] = {KvDtype::kBf16, KvDtype::kF32};
+
+class AttentionTest : public IsaTest {};
+ESA_TEST_EVERY_ISA(AttentionTest);
+
+void CheckDecode(SliceLayout layout, int num_tokens, int group) {
+  const Context context(layout, num_tokens, static_cast<unsigned>(num_tokens));
+  const std::vector<float> q = RandomValues(9).Normal(group * layout.head_dim, 2);
+  const float scale = 1 / std::sqrt(static_cast<float>(layout.head_dim));
+  std::vector<double> expected;
+  for (int h = 0; h < group; ++h) {
+    context.Reference(
+        q.data() + h * layout.head_dim, scale, [](int) { return true; }, &expected);
+  }
+  ExpectSameForAnyThreads([&] {
+    std::vector<float> out(expected.size(), NAN);
+    const DecodeAttentionItem item = {q.data(), out.data(), context.slices()};
+    DecodeAttention(layout, {&item, 1}, group, scale);
+    EXPECT_LT(RelativeError(out, expected), Tolerance(layout.dtype))
+        << layout.block_tokens << " tokens a block, head_dim " << layout.head_dim << ", "
+        << num_tokens << " tokens, group " << group;
+    return out;
+  });
+}
+
+TEST_P(AttentionTest, DecodeMatchesDouble) {
+  for (const KvDtype dtype : kDtypes) {
+    for (const int head_dim : {2, 8, 16, 64, 80, 128}) {
+      for (const int block_tokens : {2, 6, 16, 32, 64, 128}) {
+        for (const int num_tokens : {1, 2, 3, 17, 127, 300}) {
+          CheckDecode({block_tokens, head_dim, dtype}, num_tokens, num_tokens % 3 + 1);
+        }
+      }
+    }
+    for (const int group : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16})
+      CheckDecode({64, 64, dtype}, 133, group);
+    CheckDecode({16, 64, dtype}, 16 * kDecodeRun * 3 + 5, 7);
+  }
+}
+
+TEST_P(AttentionTest, DecodeOfSeveralItemsEqualsEachAlone) {
+  for (const KvDtype dtype : kDtypes) {
+    const SliceLayout layout = {16, 64, dtype};
+    const int group = 3;
+    std::vector<std::unique_ptr<Context>> contexts;
+    for (const int tokens : {5, 16 * 20, 16 * 40 + 3}) {
+      contexts.push_back(std::make_unique<Context>(layout, tokens, 3));
+    }
+    const std::vector<float> q = RandomValues(4).Normal(4 * group * 64);
+    std::vector<float> together(q.size(), NAN);
+    std::vector<float> alone(q.size(), NAN);
+    std::vector<DecodeAttentionItem> items;
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::size_t at = i * group * 64;
+      const auto slices = i < 3 ? contexts[i]->slices() : std::span<const SliceView>();
+      items.push_back({q.data() + at, together.data() + at, slices});
+      const DecodeAttentionItem item = {q.data() + at, alone.data() + at, slices};
+      DecodeAttention(layout, {&item, 1}, group, 0.125f);
+    }
+    DecodeAttention(layout, items, group, 0.125f);
+    EXPECT_EQ(together, alone);
+    EXPECT_TRUE(std::all_of(together.end() - group * 64, together.end(), [](float x) {
+      return x == 0;
+    })) << "nothing attended gives zero";
+  }
+}
+
+TEST_P(AttentionTest, DecodeSurvivesScoresFarApart) {
+  for (const KvDtype dtype : kDtypes) {
+    const SliceLayout layout = {16, 16, dtype};
+    const Context context(layout, 100, 8);
+    const std::vector<float> q = RandomValues(9).Normal(16, 300);
+    std::vector<double> expected;
+    context.Reference(
+        q.data(), 1.0f, [](int) { return true; }, &expected);
+    std::vector<float> out(16);
+    const DecodeAttentionItem item = {q.data(), out.data(), context.slices()};
+    DecodeAttention(layout, {&item, 1}, 1, 1.0f);
+    EXPECT_LT(RelativeError(out, expected), dtype == KvDtype::kF32 ? 1e-3 : 2e-2);
+  }
+}
+
+struct PrefillCase {
+  int num_tokens;  // in the context; the last num_rows of them are the queries
+  int num_rows;
+  int group;
+};
+
+void CheckPrefill(SliceLayout layout, PrefillCase c) {
+  const Context context(layout, c.num_tokens, static_cast<unsigned>(c.num_tokens));
+  const std::int64_t row_stride = (c.group + 1) * layout.head_dim;  // one head of another group
+  const std::vector<float> q = RandomValues(9).Normal(c.num_rows * row_stride, 2);
+  const float scale = 1 / std::sqrt(static_cast<float>(layout.head_dim));
+  const int first = c.num_tokens - c.num_rows;
+  std::vector<double> expected;
+  for (int r = 0; r < c.num_rows; ++r) {
+    for (int h = 0; h < c.group; ++h) {
+      context.Reference(
+          q.data() + r * row_stride + h * layout.head_dim, scale,
+          [=](int t) { return t <= first + r; }, &expected);
+    }
+    expected.insert(expected.end(), static_cast<std::size_t>(layout.head_dim), 42.0);
+  }
+  ExpectSameForAnyThreads([&] {
+    std::vector<float> out(q.size(), 42.0f);
+    const PrefillAttentionItem item = {.q = q.data(),
+                                       .out = out.data(),
+                                       .row_stride = row_stride,
+                                       .num_rows = c.num_rows,
+                                       .first_position = first,
+                                       .slices = context.slices()};
+    PrefillAttention(layout, {&item, 1}, c.group, scale);
+    EXPECT_LT(RelativeError(out, expected) * 42, Tolerance(layout.dtype) * 3)
+        << layout.block_tokens << " tokens a block, head_dim " << layout.head_dim << ", "
+        << c.num_tokens << " tokens, " << c.num_rows << " rows, group " << c.group;
+    return out;
+  });
+}
+
+TEST_P(AttentionTest, PrefillMatchesDouble) {
+  for (const KvDtype dtype : kDtypes) {
+    for (const int head_dim : {8, 16, 64, 80, 128}) {
+      for (const int block_tokens : {16, 32, 64, 128}) {
+        CheckPrefill({block_tokens, head_dim, dtype},
+                     {.num_tokens = 71, .num_rows = 71, .group = 2});
+        CheckPrefill({block_tokens, head_dim, dtype},
+                     {.num_tokens = 150, .num_rows = 33, .group = 7});
+      }
+    }
+    CheckPrefill({6, 10, dtype}, {.num_tokens = 29, .num_rows = 29, .group = 1});
+    CheckPrefill({64, 64, dtype}, {.num_tokens = 400, .num_rows = 129, .group = 1});
+    CheckPrefill({64, 64, dtype}, {.num_tokens = 65, .num_rows = 1, .group = 130});
+  }
+}
+
+TEST_P(AttentionTest, AddressesDoNotMatter) {
+  for (const KvDtype dtype : kDtypes) {
+    const SliceLayout layout = {32, 64, dtype};
+    const Context context(layout, 200, 2);
+    const auto bytes = static_cast<std::size_t>(layout.slice_bytes());
+    std::vector<std::byte> moved(bytes * context.slices().size() + 4);
+    std::vector<SliceView> slices(context.slices().begin(), context.slices().end());
+    for (std::size_t s = 0; s < slices.size(); ++s) {
+      std::byte* to = moved.data() + 4 + (slices.size() - 1 - s) * bytes;
+      std::memcpy(to, slices[s].data, bytes);
+      slices[s].data = to;
+    }
+    const std::vector<float> q = RandomValues(3).Normal(7 * 64);
+    std::vector<float> here(q.size());
+    std::vector<float> there(q.size());
+    const DecodeAttentionItem at_home = {q.data(), here.data(), context.slices()};
+    const DecodeAttentionItem away = {q.data(), there.data(), slices};
+    DecodeAttention(layout, {&at_home, 1}, 7, 0.125f);
+    DecodeAttention(layout, {&away, 1}, 7, 0.125f);
+    EXPECT_EQ(here, there);
+  }
+}
+
+TEST(MeanKey, IsTheMeanOfWhatIsStored) {
+  for (const KvDtype dtype : kDtypes) {
+    const SliceLayout layout = {32, 6, dtype};
+    for (const int tokens : {1, 7, 8, 31, 32}) {
+      const std::vector<float> k = RandomValues(1).Normal(tokens * 6);
+      std::vector<std::byte> slice(static_cast<std::size_t>(layout.slice_bytes()), std::byte{0xff});
+      AppendToSlice(layout, slice.data(), 0, tokens, k.data(), k.data(), 6);
+      std::vector<double> expected(6);
+      for (std::size_t i = 0; i < k.size(); ++i) {
+        const float stored = dtype == KvDtype::kBf16 ? FloatFromBf16(Bf16FromFloat(k[i])) : k[i];
+        expected[i % 6] += static_cast<double>(stored) / tokens;
+      }
+      std::vector<float> mean(6);
+      MeanKey(layout, slice.data(), tokens, mean.data());
+      EXPECT_LT(RelativeError(mean, expected), 1e-6);
+    }
+  }
+}
+
+TEST(AppendToSlice, WritesTheDocumentedLayout) {
+  const SliceLayout layout = {4, 2, KvDtype::kBf16};
+  std::vector<std::byte> slice(static_cast<std::size_t>(layout.slice_bytes()), std::byte{0xff});
+  const float k[] = {1, 2, 3, 4};
+  const float v[] = {5, 6, 7, 8};
+  AppendToSlice(layout, slice.data(), 1, 2, k, v, 2);
+  std::vector<float> values;
+  for (int i = 0; i < 16; ++i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, slice.data() + 2 * i, 2);
+    values.push_back(bits == 0xffff ? 0 : FloatFromBf16(bits));
+  }
+  const std::vector<float> expected = {0, 0, 1, 2, 3, 4, 0, 0,   // K [1][4][2]
+                                       0, 5, 0, 6, 7, 0, 8, 0};  // V [2][2][2]
+  EXPECT_EQ(values, expected);
+}
+
+}  // namespace
+}  // namespace esa

@@ -1,0 +1,118 @@
+#include "ops/isa.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <vector>
+
+#include "base/check.h"
+#include "ops/kernels/kernels.h"
+
+namespace esa {
+namespace {
+
+struct Row {
+  Isa isa;
+  Kernels kernels;
+};
+
+#ifdef ESA_X86_KERNELS
+Kernels Avx512Bf16Kernels() {
+  Kernels kernels = kAvx512Kernels;
+  kernels.attend_bf16 = AttendBf16Avx512Bf16;
+  return kernels;
+}
+
+bool ProcessorHas(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return true;
+    case Isa::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case Isa::kAvx512:
+      return ProcessorHas(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl");
+    case Isa::kAvx512Bf16:
+      return ProcessorHas(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16");
+  }
+  return false;
+}
+#else
+bool ProcessorHas(Isa isa) { return isa == Isa::kScalar; }
+#endif
+
+const auto& Table() {
+  static const std::array table = {
+      Row{Isa::kScalar, kScalarKernels},
+#ifdef ESA_X86_KERNELS
+      Row{Isa::kAvx2, kAvx2Kernels},
+      Row{Isa::kAvx512, kAvx512Kernels},
+      Row{Isa::kAvx512Bf16, Avx512Bf16Kernels()},
+#endif
+  };
+  return table;
+}
+
+bool IsAvailable(Isa isa) {
+  const std::span<const Isa> all = AvailableIsas();
+  return std::find(all.begin(), all.end(), isa) != all.end();
+}
+
+// A name that is not known or not available changes nothing: a library has nobody to tell.
+const Row* InitialRow() {
+  const char* wanted = std::getenv("ESA_ISA");
+  const Row* chosen = nullptr;
+  for (const Row& row : Table()) {
+    if (!IsAvailable(row.isa)) continue;
+    chosen = &row;
+    if (wanted != nullptr && IsaName(row.isa) == wanted) break;
+  }
+  return chosen;
+}
+
+std::atomic<const Row*>& CurrentRow() {
+  static std::atomic<const Row*> row = InitialRow();
+  return row;
+}
+
+}  // namespace
+
+std::string_view IsaName(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return "scalar";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
+  }
+  return "unknown";
+}
+
+std::span<const Isa> AvailableIsas() {
+  static const std::vector<Isa> isas = [] {
+    std::vector<Isa> found;
+    for (const Row& row : Table()) {
+      if (ProcessorHas(row.isa)) found.push_back(row.isa);
+    }
+    return found;
+  }();
+  return isas;
+}
+
+Isa CurrentIsa() { return CurrentRow().load(std::memory_order_relaxed)->isa; }
+
+void ForceIsa(Isa isa) {
+  ESA_CHECK(IsAvailable(isa));
+  for (const Row& row : Table()) {
+    if (row.isa == isa) CurrentRow().store(&row, std::memory_order_relaxed);
+  }
+}
+
+const Kernels& CurrentKernels() { return CurrentRow().load(std::memory_order_relaxed)->kernels; }
+
+}  // namespace esa

@@ -1,0 +1,26 @@
+// AVX-512 F, BW, DQ and VL.
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/vec_avx512.h"
+// Written against the vectors above.
+#include "ops/kernels/attention.inl.h"
+#include "ops/kernels/product.inl.h"
+#include "ops/kernels/rows.inl.h"
+
+namespace esa {
+
+constinit const Kernels kAvx512Kernels = {
+    .attend_bf16 = Attend<WidenedBf16Mode>,
+    .attend_f32 = Attend<F32Mode>,
+    .product_bf16 = MultiplyRows<WeightBf16>,
+    .product_f16 = MultiplyRows<WeightF16>,
+    .product_f32 = MultiplyRows<WeightF32>,
+    .rms_norm = RmsNormRow,
+    .rotate = RotateHead,
+    .swiglu = SwiGluRow,
+    .add = AddRow,
+    .f32_from_bf16 = F32FromBf16Row,
+    .f32_from_f16 = F32FromF16Row,
+    .bf16_from_f32 = Bf16FromF32Row,
+};
+
+}  // namespace esa

@@ -1,0 +1,38 @@
+// AVX-512 with bf16 dot products: what kAvx512 does better here.
+#include "ops/kernels/kernels.h"
+#include "ops/kernels/vec_avx512.h"
+// Written against the vectors above.
+#include "ops/kernels/attention.inl.h"
+
+namespace esa {
+namespace {
+
+// Queries and probabilities are rounded to bf16; their products are summed in f32. A unit of A is
+// the pair's bits in the place of an f32.
+struct DotBf16Mode {
+  static constexpr int kPack = 2;
+  static constexpr int kUnitFloats = 1;
+  using A = Floats;
+  using B = Floats;
+  static __m512bh Pairs(Floats x) { return (__m512bh)_mm512_castps_si512(x); }
+  static A Broadcast(const float* a) { return Set(*a); }
+  static B Split(Floats units) { return units; }
+  static Floats Dot(A a, B b, Floats acc) { return _mm512_dpbf16_ps(acc, Pairs(b), Pairs(a)); }
+  static __m512i Round(Floats x0, Floats x1) { return (__m512i)_mm512_cvtne2ps_pbh(x1, x0); }
+  static void Pack(float* row, int at, Floats x0, Floats x1) {
+    _mm512_storeu_si512(row + at / 2, Round(x0, x1));
+  }
+  // Adds what was rounded, so that the weights the output is divided by are those it was made of.
+  static Floats PackAndAdd(float* row, int at, Floats x0, Floats x1, Floats sum) {
+    const __m512i pairs = Round(x0, x1);
+    _mm512_storeu_si512(row + at / 2, pairs);
+    constexpr int kOnes = 0x3f803f80;
+    return _mm512_dpbf16_ps(sum, (__m512bh)pairs, (__m512bh)_mm512_set1_epi32(kOnes));
+  }
+};
+
+}  // namespace
+
+void AttendBf16Avx512Bf16(const AttendTask& task) { Attend<DotBf16Mode>(task); }
+
+}  // namespace esa

@@ -1,0 +1,27 @@
+// exp() of a vector, relative error below 3e-7, exp(0) = 1 exactly.
+// Include after one of vec_*.h.
+#pragma once
+
+namespace esa {
+namespace {
+
+// exp(x) = 2^n exp(r) with |r| <= ln(2) / 2, ln(2) split in two so that r is exact to f32, and
+// exp(r) by its Taylor polynomial (remainder 1.2e-7). The argument is clamped to where 2^n is a
+// normal number; a NaN stays one.
+inline Floats Exp(Floats x) {
+  x = Min(Set(88.3f), Max(Set(-87.3f), x));
+  const Floats n = Round(Mul(x, Set(1.44269504f)));
+  Floats r = NegMulAdd(n, Set(0.693359375f), x);
+  r = NegMulAdd(n, Set(-2.12194440e-4f), r);
+  Floats p = Set(1.0f / 720);
+  p = MulAdd(p, r, Set(1.0f / 120));
+  p = MulAdd(p, r, Set(1.0f / 24));
+  p = MulAdd(p, r, Set(1.0f / 6));
+  p = MulAdd(p, r, Set(0.5f));
+  p = MulAdd(p, r, Set(1.0f));
+  p = MulAdd(p, r, Set(1.0f));
+  return Scale(p, n);
+}
+
+}  // namespace
+}  // namespace esa

@@ -1,0 +1,85 @@
+// The kernels of one instruction set as a table of plain functions: what isa.cc chooses from.
+//
+// Each source of this folder is compiled as a whole for its instruction set. Whatever it emits
+// with external linkage the linker may use anywhere, also on a lesser processor; so these sources
+// keep everything but their table in unnamed namespaces and call no inline function of another
+// header.
+// Threading: the kernels hold no state and start no threads.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/attention.h"
+#include "ops/isa.h"
+
+namespace esa {
+
+// Query rows against slices of one KV head, to a state that can be merged with others: row r has
+// attended with weights exp(score - max[r]), which add up to sum[r] and give acc[r].
+// Rows are numbered token by token: row = token * group + head.
+struct AttendTask {
+  int block_tokens = 0;
+  int head_dim = 0;
+  const SliceView* slices = nullptr;  // [num_slices]
+  std::int64_t num_slices = 0;
+  const float* q = nullptr;  // [num_tokens, group, head_dim], tokens row_stride values apart
+  std::int64_t row_stride = 0;
+  int num_tokens = 0;
+  int group = 0;
+  std::int64_t first_position = 0;  // token i attends to positions up to first_position + i
+  float scale = 1;
+  float* scratch = nullptr;  // [AttendScratch()]
+  float* max = nullptr;      // [rows]; -inf where nothing was attended
+  float* sum = nullptr;      // [rows]
+  float* acc = nullptr;      // [rows, head_dim]
+};
+
+inline constexpr int kRowPadding = 32;  // values; at least two vectors of every instruction set
+
+// Values of scratch for `rows` query rows: queries, scores (then probabilities), rescaling
+// factors and one row of the V tile.
+inline std::int64_t AttendScratch(int block_tokens, int head_dim, std::int64_t rows) {
+  return rows * (block_tokens + head_dim + 2 * kRowPadding + 1) + 2 * (head_dim + kRowPadding);
+}
+
+// y[i, n] = dot(x[i], w[n]) + bias[n] for the weight rows n in [row_begin, row_end).
+struct ProductTask {
+  const void* w = nullptr;  // [rows, cols]
+  std::int64_t cols = 0;
+  std::int64_t row_begin = 0;
+  std::int64_t row_end = 0;
+  const float* x = nullptr;  // [m, cols]
+  std::int64_t m = 0;
+  const float* bias = nullptr;  // [rows] or null
+  float* y = nullptr;           // [m, ...], rows y_stride values apart
+  std::int64_t y_stride = 0;
+};
+
+struct Kernels {
+  void (*attend_bf16)(const AttendTask&);
+  void (*attend_f32)(const AttendTask&);
+  void (*product_bf16)(const ProductTask&);
+  void (*product_f16)(const ProductTask&);
+  void (*product_f32)(const ProductTask&);
+  // One row: y = x / sqrt(mean(x^2) + eps) * weight, [n].
+  void (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* y);
+  // One head: (x[i], x[i + half]) turned by the angle whose cosine and sine are given, [half].
+  void (*rotate)(float* x, const float* cosine, const float* sine, std::int64_t half);
+  void (*swiglu)(const float* gate, const float* up, std::int64_t n, float* y);
+  void (*add)(const float* x, std::int64_t n, float* y);
+  void (*f32_from_bf16)(const std::uint16_t* x, std::int64_t n, float* y);
+  void (*f32_from_f16)(const std::uint16_t* x, std::int64_t n, float* y);
+  void (*bf16_from_f32)(const float* x, std::int64_t n, std::uint16_t* y);
+};
+
+extern const Kernels kScalarKernels;
+#ifdef ESA_X86_KERNELS
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+void AttendBf16Avx512Bf16(const AttendTask& task);
+#endif
+
+// Those of CurrentIsa().
+const Kernels& CurrentKernels();
+
+}  // namespace esa

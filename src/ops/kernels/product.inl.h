@@ -1,0 +1,100 @@
+// Rows of f32 times weight rows as they lie in memory, for few rows.
+// Include after one of vec_*.h.
+//
+// Each dot product has one vector accumulator, filled in the order of the columns: it is the same
+// function of its two rows whatever is computed beside it. A panel of kPanelRows weight rows comes
+// from memory once; further rows of x find it in the cache.
+#pragma once
+
+#include "ops/kernels/kernels.h"
+
+namespace esa {
+namespace {
+
+struct WeightF32 {
+  using Value = float;
+  static Floats All(const float* p) { return Load(p); }
+  static Floats First(const float* p, std::int64_t count) { return LoadFirst(p, count, Zero()); }
+};
+
+struct WeightBf16 {
+  using Value = std::uint16_t;
+  static Floats All(const std::uint16_t* p) { return LoadBf16(p); }
+  static Floats First(const std::uint16_t* p, std::int64_t count) {
+    return LoadFirstBf16(p, count);
+  }
+};
+
+struct WeightF16 {
+  using Value = std::uint16_t;
+  static Floats All(const std::uint16_t* p) { return LoadF16(p); }
+  static Floats First(const std::uint16_t* p, std::int64_t count) { return LoadFirstF16(p, count); }
+};
+
+inline constexpr int kPanelRows = 4;
+
+// y[0..kM, 0..kN): kM rows of x against kN rows of w.
+template <class Weight, int kM, int kN>
+inline void DotBlock(const ProductTask& task, std::int64_t row, std::int64_t i0) {
+  const std::int64_t cols = task.cols;
+  const auto* w = static_cast<const typename Weight::Value*>(task.w) + row * cols;
+  const float* x = task.x + i0 * cols;
+  Floats acc[kM][kN];
+#pragma GCC unroll 8
+  for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 8
+    for (int n = 0; n < kN; ++n) acc[i][n] = Zero();
+  }
+  std::int64_t k = 0;
+  for (; k + kLanes <= cols; k += kLanes) {
+    Floats values[kN];
+#pragma GCC unroll 8
+    for (int n = 0; n < kN; ++n) values[n] = Weight::All(w + n * cols + k);
+#pragma GCC unroll 8
+    for (int i = 0; i < kM; ++i) {
+      const Floats xi = Load(x + i * cols + k);
+#pragma GCC unroll 8
+      for (int n = 0; n < kN; ++n) acc[i][n] = MulAdd(values[n], xi, acc[i][n]);
+    }
+  }
+  if (k < cols) {
+    for (int i = 0; i < kM; ++i) {
+      const Floats xi = LoadFirst(x + i * cols + k, cols - k, Zero());
+      for (int n = 0; n < kN; ++n) {
+        acc[i][n] = MulAdd(Weight::First(w + n * cols + k, cols - k), xi, acc[i][n]);
+      }
+    }
+  }
+  for (int i = 0; i < kM; ++i) {
+    for (int n = 0; n < kN; ++n) {
+      const float bias = task.bias != nullptr ? task.bias[row + n] : 0.0f;
+      task.y[(i0 + i) * task.y_stride + row + n] = ReduceAdd(acc[i][n]) + bias;
+    }
+  }
+}
+
+template <class Weight, int kN>
+inline void DotPanel(const ProductTask& task, std::int64_t row) {
+  std::int64_t i = 0;
+  for (; i + 4 <= task.m; i += 4) DotBlock<Weight, 4, kN>(task, row, i);
+  switch (task.m - i) {
+    case 3:
+      return DotBlock<Weight, 3, kN>(task, row, i);
+    case 2:
+      return DotBlock<Weight, 2, kN>(task, row, i);
+    case 1:
+      return DotBlock<Weight, 1, kN>(task, row, i);
+  }
+}
+
+template <class Weight>
+void MultiplyRows(const ProductTask& task) {
+  std::int64_t row = task.row_begin;
+  for (; row + kPanelRows <= task.row_end; row += kPanelRows) {
+    DotPanel<Weight, kPanelRows>(task, row);
+  }
+  for (; row < task.row_end; ++row) DotPanel<Weight, 1>(task, row);
+}
+
+}  // namespace
+}  // namespace esa

@@ -1,0 +1,150 @@
+// Plain loops for any processor; the reference that the other sources are tested against.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ops/kernels/kernels.h"
+#include "ops/numeric.h"
+
+namespace esa {
+namespace {
+
+// A slice's values by token and dimension.
+struct Bf16Tiles {
+  const std::uint16_t* values;
+  int block_tokens, head_dim;
+  float K(int t, int i) const {
+    return FloatFromBf16(values[(i / 2 * block_tokens + t) * 2 + i % 2]);
+  }
+  float V(int t, int i) const {
+    const int tile = block_tokens * head_dim;
+    return FloatFromBf16(values[tile + (t / 2 * head_dim + i) * 2 + t % 2]);
+  }
+};
+
+struct F32Tiles {
+  const float* values;
+  int block_tokens, head_dim;
+  float K(int t, int i) const { return values[i * block_tokens + t]; }
+  float V(int t, int i) const { return values[block_tokens * head_dim + t * head_dim + i]; }
+};
+
+// One row against one slice: scores [tokens], then the online softmax.
+template <class Tiles>
+void AttendRow(const AttendTask& task, const Tiles& tiles, const float* q, int tokens, int r) {
+  float* scores = task.scratch;
+  float* acc = task.acc + static_cast<std::int64_t>(r) * task.head_dim;
+  float max = task.max[r];
+  for (int t = 0; t < tokens; ++t) {
+    float dot = 0;
+    for (int i = 0; i < task.head_dim; ++i) dot += q[i] * tiles.K(t, i);
+    scores[t] = dot * task.scale;
+    max = std::max(max, scores[t]);
+  }
+  const float factor = std::exp(task.max[r] - max);
+  for (int i = 0; i < task.head_dim; ++i) acc[i] *= factor;
+  float sum = 0;
+  for (int t = 0; t < tokens; ++t) {
+    scores[t] = std::exp(scores[t] - max);
+    sum += scores[t];
+  }
+  for (int i = 0; i < task.head_dim; ++i) {
+    float added = 0;
+    for (int t = 0; t < tokens; ++t) added += scores[t] * tiles.V(t, i);
+    acc[i] += added;
+  }
+  task.max[r] = max;
+  task.sum[r] = task.sum[r] * factor + sum;
+}
+
+template <class Tiles>
+void Attend(const AttendTask& task) {
+  for (int r = 0; r < task.num_tokens * task.group; ++r) {
+    const int token = r / task.group;
+    const float* q = task.q + token * task.row_stride + r % task.group * task.head_dim;
+    task.max[r] = -std::numeric_limits<float>::infinity();
+    task.sum[r] = 0;
+    std::fill_n(task.acc + static_cast<std::int64_t>(r) * task.head_dim, task.head_dim, 0.0f);
+    for (std::int64_t s = 0; s < task.num_slices; ++s) {
+      const SliceView& slice = task.slices[s];
+      const std::int64_t visible = task.first_position + token - slice.first_position + 1;
+      const int tokens = static_cast<int>(std::min<std::int64_t>(visible, slice.num_tokens));
+      if (tokens <= 0) continue;
+      using Value = std::remove_cvref_t<decltype(*Tiles::values)>;
+      const Tiles tiles = {reinterpret_cast<const Value*>(slice.data), task.block_tokens,
+                           task.head_dim};
+      AttendRow(task, tiles, q, tokens, r);
+    }
+  }
+}
+
+float F32(float value) { return value; }
+
+template <class Value, float (*kToFloat)(Value)>
+void MultiplyRows(const ProductTask& task) {
+  const auto* weights = static_cast<const Value*>(task.w);
+  for (std::int64_t n = task.row_begin; n < task.row_end; ++n) {
+    const Value* w = weights + n * task.cols;
+    for (std::int64_t i = 0; i < task.m; ++i) {
+      const float* x = task.x + i * task.cols;
+      float dot = 0;
+      for (std::int64_t k = 0; k < task.cols; ++k) dot += x[k] * kToFloat(w[k]);
+      task.y[i * task.y_stride + n] = dot + (task.bias != nullptr ? task.bias[n] : 0.0f);
+    }
+  }
+}
+
+void RmsNormRow(const float* x, const float* weight, std::int64_t n, float eps, float* y) {
+  float sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
+  const float factor = 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] * factor * weight[i];
+}
+
+void RotateHead(float* x, const float* cosine, const float* sine, std::int64_t half) {
+  for (std::int64_t i = 0; i < half; ++i) {
+    const float a = x[i];
+    const float b = x[half + i];
+    x[i] = a * cosine[i] - b * sine[i];
+    x[half + i] = b * cosine[i] + a * sine[i];
+  }
+}
+
+void SwiGluRow(const float* gate, const float* up, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+void AddRow(const float* x, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] += x[i];
+}
+
+void F32FromBf16Row(const std::uint16_t* x, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = FloatFromBf16(x[i]);
+}
+
+void F32FromF16Row(const std::uint16_t* x, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = FloatFromF16(x[i]);
+}
+
+void Bf16FromF32Row(const float* x, std::int64_t n, std::uint16_t* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = Bf16FromFloat(x[i]);
+}
+
+}  // namespace
+
+constinit const Kernels kScalarKernels = {
+    .attend_bf16 = Attend<Bf16Tiles>,
+    .attend_f32 = Attend<F32Tiles>,
+    .product_bf16 = MultiplyRows<std::uint16_t, FloatFromBf16>,
+    .product_f16 = MultiplyRows<std::uint16_t, FloatFromF16>,
+    .product_f32 = MultiplyRows<float, F32>,
+    .rms_norm = RmsNormRow,
+    .rotate = RotateHead,
+    .swiglu = SwiGluRow,
+    .add = AddRow,
+    .f32_from_bf16 = F32FromBf16Row,
+    .f32_from_f16 = F32FromF16Row,
+    .bf16_from_f32 = Bf16FromF32Row,
+};
+
+}  // namespace esa

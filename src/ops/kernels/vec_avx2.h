@@ -1,0 +1,118 @@
+// Vectors of eight f32 values, for sources compiled for AVX2, FMA and F16C.
+// The names are those of vec_avx512.h: the kernels in *.inl.h are written against either.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace esa {
+namespace {
+
+using Floats = __m256;
+inline constexpr int kLanes = 8;
+
+// See vec_avx512.h; sixteen registers leave room for four rows of two vectors.
+inline constexpr int kWideRows = 4;
+inline constexpr int kWideVectors = 2;
+inline constexpr int kTallRows = 4;
+inline constexpr int kTallVectors = 2;
+
+inline __m256i FirstLanes(std::int64_t count) {
+  const int lanes = count >= kLanes ? kLanes : count <= 0 ? 0 : static_cast<int>(count);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+inline Floats Zero() { return _mm256_setzero_ps(); }
+inline Floats Set(float x) { return _mm256_set1_ps(x); }
+inline Floats Load(const float* p) { return _mm256_loadu_ps(p); }
+// The first `count` lanes; `count` may be negative or beyond kLanes. Other lanes: `other`.
+inline Floats LoadFirst(const float* p, std::int64_t count, Floats other) {
+  const __m256i mask = FirstLanes(count);
+  return _mm256_blendv_ps(other, _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask));
+}
+inline void Store(float* p, Floats x) { _mm256_storeu_ps(p, x); }
+inline void StoreFirst(float* p, std::int64_t count, Floats x) {
+  _mm256_maskstore_ps(p, FirstLanes(count), x);
+}
+// x where the lane is one of the first `count`, else zero.
+inline Floats KeepFirst(Floats x, std::int64_t count) {
+  return _mm256_and_ps(x, _mm256_castsi256_ps(FirstLanes(count)));
+}
+
+inline Floats Add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+inline Floats Sub(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
+inline Floats Mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+inline Floats Div(Floats a, Floats b) { return _mm256_div_ps(a, b); }
+inline Floats MulAdd(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+inline Floats NegMulAdd(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(a, b, c); }
+// b where either is not a number.
+inline Floats Max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+inline Floats Min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+inline Floats Round(Floats x) {
+  return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+// x * 2^n for integral n in [-126, 127].
+inline Floats Scale(Floats x, Floats n) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
+}
+inline float ReduceAdd(Floats x) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+inline float ReduceMax(Floats x) {
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+// Pairs of bf16: the value at the lower address, the one at the higher.
+inline Floats LowerBf16(Floats pairs) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
+}
+inline Floats UpperBf16(Floats pairs) {
+  return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32(-65536)));
+}
+
+inline __m128i Load16(const std::uint16_t* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+inline __m128i LoadFirst16(const std::uint16_t* p, std::int64_t count) {
+  alignas(16) std::uint16_t values[kLanes] = {};
+  for (int i = 0; i < kLanes && i < count; ++i) values[i] = p[i];
+  return _mm_load_si128(reinterpret_cast<const __m128i*>(values));
+}
+inline Floats FromBf16(__m128i x) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+}
+inline Floats LoadBf16(const std::uint16_t* p) { return FromBf16(Load16(p)); }
+inline Floats LoadFirstBf16(const std::uint16_t* p, std::int64_t count) {
+  return FromBf16(LoadFirst16(p, count));
+}
+inline Floats LoadF16(const std::uint16_t* p) { return _mm256_cvtph_ps(Load16(p)); }
+inline Floats LoadFirstF16(const std::uint16_t* p, std::int64_t count) {
+  return _mm256_cvtph_ps(LoadFirst16(p, count));
+}
+
+// Rounded to nearest, ties to even; a NaN stays a (quiet) NaN.
+inline void StoreFirstBf16(std::uint16_t* p, std::int64_t count, Floats x) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  const __m256i upper = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, is_nan), 16);
+  const __m128i values =
+      _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1));
+  if (count >= kLanes) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), values);
+  alignas(16) std::uint16_t lanes[kLanes];
+  _mm_store_si128(reinterpret_cast<__m128i*>(lanes), values);
+  for (int i = 0; i < count; ++i) p[i] = lanes[i];
+}
+
+inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+}  // namespace
+}  // namespace esa

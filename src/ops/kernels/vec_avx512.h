@@ -1,0 +1,102 @@
+// Vectors of sixteen f32 values, for sources compiled for AVX-512 F, BW, DQ and VL.
+// The names are those of vec_avx2.h: the kernels in *.inl.h are written against either.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace esa {
+namespace {
+
+using Floats = __m512;
+inline constexpr int kLanes = 16;
+
+// How many rows and vectors of a product are kept in registers: as many accumulators as leave
+// room for the operands; few enough loads for two a cycle. The tall shape takes a group of seven
+// or eight heads in one pass.
+inline constexpr int kWideRows = 6;
+inline constexpr int kWideVectors = 4;
+inline constexpr int kTallRows = 8;
+inline constexpr int kTallVectors = 2;
+
+inline __mmask16 FirstLanes(std::int64_t count) {
+  if (count >= kLanes) return 0xffff;
+  return count <= 0 ? 0 : static_cast<__mmask16>((1u << count) - 1);
+}
+
+inline Floats Zero() { return _mm512_setzero_ps(); }
+inline Floats Set(float x) { return _mm512_set1_ps(x); }
+inline Floats Load(const float* p) { return _mm512_loadu_ps(p); }
+// The first `count` lanes; `count` may be negative or beyond kLanes. Other lanes: `other`.
+inline Floats LoadFirst(const float* p, std::int64_t count, Floats other) {
+  return _mm512_mask_loadu_ps(other, FirstLanes(count), p);
+}
+inline void Store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
+inline void StoreFirst(float* p, std::int64_t count, Floats x) {
+  _mm512_mask_storeu_ps(p, FirstLanes(count), x);
+}
+// x where the lane is one of the first `count`, else zero.
+inline Floats KeepFirst(Floats x, std::int64_t count) {
+  return _mm512_maskz_mov_ps(FirstLanes(count), x);
+}
+
+inline Floats Add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+inline Floats Sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+inline Floats Mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+inline Floats Div(Floats a, Floats b) { return _mm512_div_ps(a, b); }
+inline Floats MulAdd(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline Floats NegMulAdd(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(a, b, c); }
+// b where either is not a number.
+inline Floats Max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+inline Floats Min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+inline Floats Round(Floats x) { return _mm512_roundscale_ps(x, 0); }
+// x * 2^n for integral n.
+inline Floats Scale(Floats x, Floats n) { return _mm512_scalef_ps(x, n); }
+inline float ReduceAdd(Floats x) { return _mm512_reduce_add_ps(x); }
+inline float ReduceMax(Floats x) { return _mm512_reduce_max_ps(x); }
+
+// Pairs of bf16: the value at the lower address, the one at the higher.
+inline Floats LowerBf16(Floats pairs) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
+}
+inline Floats UpperBf16(Floats pairs) {
+  return _mm512_castsi512_ps(
+      _mm512_and_si512(_mm512_castps_si512(pairs), _mm512_set1_epi32(-65536)));
+}
+
+inline __m256i LoadFirst16(const std::uint16_t* p, std::int64_t count) {
+  return _mm256_maskz_loadu_epi16(FirstLanes(count), p);
+}
+inline Floats FromBf16(__m256i x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+inline Floats LoadBf16(const std::uint16_t* p) {
+  return FromBf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Floats LoadFirstBf16(const std::uint16_t* p, std::int64_t count) {
+  return FromBf16(LoadFirst16(p, count));
+}
+inline Floats LoadF16(const std::uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Floats LoadFirstF16(const std::uint16_t* p, std::int64_t count) {
+  return _mm512_cvtph_ps(LoadFirst16(p, count));
+}
+
+// Rounded to nearest, ties to even; a NaN stays a (quiet) NaN.
+inline void StoreFirstBf16(std::uint16_t* p, std::int64_t count, Floats x) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  const __m512i chosen = _mm512_mask_mov_epi32(rounded, is_nan, quiet);
+  _mm256_mask_storeu_epi16(p, FirstLanes(count),
+                           _mm512_cvtepi32_epi16(_mm512_srli_epi32(chosen, 16)));
+}
+
+inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+}  // namespace
+}  // namespace esa

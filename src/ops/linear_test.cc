@@ -1,0 +1,120 @@
+#include "ops/linear.h"
+
+#include <algorithm>
+
+#include "ops/numeric.h"
+#include "ops/testing/isa_test.h"
+
+namespace esa {
+namespace {
+
+class LinearTest : public IsaTest {};
+ESA_TEST_EVERY_ISA(LinearTest);
+
+// A matrix in its stored type and the f32 values it stands for.
+struct Matrix {
+  std::vector<std::uint16_t> halves;
+  std::vector<float> values;
+  WeightView view;
+};
+
+Matrix MakeMatrix(DType dtype, std::int64_t rows, std::int64_t cols) {
+  Matrix matrix;
+  matrix.values = RandomValues(static_cast<unsigned>(rows + cols)).Normal(rows * cols);
+  if (dtype != DType::kF32) {
+    for (float& value : matrix.values) {
+      const bool is_bf16 = dtype == DType::kBf16;
+      matrix.halves.push_back(is_bf16 ? Bf16FromFloat(value) : F16FromFloat(value));
+      value = is_bf16 ? FloatFromBf16(matrix.halves.back()) : FloatFromF16(matrix.halves.back());
+    }
+  }
+  const void* data = dtype == DType::kF32 ? static_cast<const void*>(matrix.values.data())
+                                          : static_cast<const void*>(matrix.halves.data());
+  matrix.view = {.data = data, .dtype = dtype, .rows = rows, .cols = cols};
+  return matrix;
+}
+
+std::vector<double> Reference(const Matrix& matrix, std::span<const float> bias,
+                              std::span<const float> x, std::int64_t m) {
+  const std::int64_t cols = matrix.view.cols;
+  std::vector<double> y;
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t n = 0; n < matrix.view.rows; ++n) {
+      double sum = bias.empty() ? 0.0 : bias[static_cast<std::size_t>(n)];
+      for (std::int64_t k = 0; k < cols; ++k) {
+        sum += static_cast<double>(x[static_cast<std::size_t>(i * cols + k)]) *
+               matrix.values[static_cast<std::size_t>(n * cols + k)];
+      }
+      y.push_back(sum);
+    }
+  }
+  return y;
+}
+
+void CheckShape(DType dtype, std::int64_t m, std::int64_t rows, std::int64_t cols, bool has_bias) {
+  const Matrix matrix = MakeMatrix(dtype, rows, cols);
+  RandomValues random(5);
+  const std::vector<float> x = random.Normal(m * cols);
+  const std::vector<float> bias = random.Normal(has_bias ? rows : 0);
+  const std::vector<double> expected = Reference(matrix, bias, x, m);
+  // bf16 activations err by at most 2^-9 of each term; the sum by about that of its magnitude.
+  const double tolerance = dtype == DType::kBf16 && m >= kMatrixRows ? 4e-3 : 2e-6;
+  ExpectSameForAnyThreads([&] {
+    std::vector<float> y(expected.size(), NAN);
+    Linear(matrix.view, bias, x.data(), m, y.data());
+    EXPECT_LT(RelativeError(y, expected), tolerance)
+        << m << " x " << rows << " x " << cols << " bias " << has_bias;
+    return y;
+  });
+}
+
+TEST_P(LinearTest, MatchesDouble) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) {
+    for (const std::int64_t m : {1, 2, 3, 4, 5, 7, 15, 16, 17, 65}) {
+      CheckShape(dtype, m, 33, 100, true);
+      CheckShape(dtype, m, 4, 64, false);
+      CheckShape(dtype, m, 7, 5, m % 2 == 0);
+    }
+  }
+  CheckShape(DType::kBf16, 3, 2049, 896, true);
+  CheckShape(DType::kBf16, 40, 900, 896, true);
+  CheckShape(DType::kF16, 16, 4200, 512, true);
+}
+
+TEST_P(LinearTest, ARowDoesNotDependOnTheOthersBelowKMatrixRows) {
+  const std::int64_t cols = 200;
+  const std::int64_t rows = 21;
+  RandomValues random(6);
+  const std::vector<float> x = random.Normal(kMatrixRows * cols);
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) {
+    const Matrix matrix = MakeMatrix(dtype, rows, cols);
+    std::vector<float> alone;
+    for (std::int64_t i = 0; i < kMatrixRows - 1; ++i) {
+      std::vector<float> y(rows);
+      Linear(matrix.view, {}, x.data() + i * cols, 1, y.data());
+      alone.insert(alone.end(), y.begin(), y.end());
+    }
+    for (std::int64_t m = 1; m < kMatrixRows; ++m) {
+      std::vector<float> y(static_cast<std::size_t>(m * rows));
+      Linear(matrix.view, {}, x.data(), m, y.data());
+      EXPECT_TRUE(std::equal(y.begin(), y.end(), alone.begin())) << m;
+    }
+  }
+}
+
+TEST_P(LinearTest, CopyRow) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) {
+    const Matrix matrix = MakeMatrix(dtype, 5, 37);
+    std::vector<float> row(37);
+    CopyRow(matrix.view, 3, row.data());
+    EXPECT_TRUE(std::equal(row.begin(), row.end(), matrix.values.begin() + 3 * 37));
+  }
+}
+
+TEST_P(LinearTest, NothingToDo) {
+  const Matrix matrix = MakeMatrix(DType::kBf16, 5, 37);
+  Linear(matrix.view, {}, nullptr, 0, nullptr);
+}
+
+}  // namespace
+}  // namespace esa
