@@ -47,9 +47,9 @@ std::optional<std::uint64_t> BitsOf(std::string_view dtype) {
 // a header may nest as deep as it is long.
 std::string Found(const json& object, const char* field) {
   const auto it = object.find(field);
-  if (it == object.end()) return "none";
+  if (it == object.end()) return "nothing";
   if (it->is_structured()) return it->is_array() ? "another list" : "an object";
-  return Quoted(it->dump(-1, ' ', true, json::error_handler_t::replace));
+  return it->is_string() ? Quoted(it->get_ref<const std::string&>()) : it->dump();
 }
 
 std::optional<std::int64_t> NonNegative(const json& value) {

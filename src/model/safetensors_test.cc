@@ -145,11 +145,11 @@ TEST_F(SafetensorsTest, WrongDescriptionsNameTensorAndField) {
     header["b"][field] = value;
     return Failure(header);
   };
-  EXPECT_THAT(with("dtype", "F33"), HasSubstr("tensor \"b\": dtype: found \"\\\"F33\\\"\""));
-  EXPECT_THAT(with("dtype", 3), HasSubstr("tensor \"b\": dtype: found \"3\""));
+  EXPECT_THAT(with("dtype", "F33"), HasSubstr("tensor \"b\": dtype: found \"F33\""));
+  EXPECT_THAT(with("dtype", 3), HasSubstr("tensor \"b\": dtype: found 3"));
   EXPECT_THAT(with("dtype", "F32"),
               HasSubstr("tensor \"b\": found 4 bytes, expected those of F32"));
-  EXPECT_THAT(with("shape", 2), HasSubstr("tensor \"b\": shape: found \"2\""));
+  EXPECT_THAT(with("shape", 2), HasSubstr("tensor \"b\": shape: found 2"));
   EXPECT_THAT(with("shape", {-2}), HasSubstr("tensor \"b\": shape"));
   EXPECT_THAT(with("shape", {2.0}), HasSubstr("tensor \"b\": shape"));
   EXPECT_THAT(with("shape", {3}), HasSubstr("expected those of BF16 [3]"));
