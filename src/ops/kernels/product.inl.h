@@ -33,8 +33,10 @@ struct WeightF16 {
 
 inline constexpr int kPanelRows = 4;
 
-// y[0..kM, 0..kN): kM rows of x against kN rows of w.
-template <class Weight, int kM, int kN>
+// kM rows of x from i0 on against kN rows of w. The first to come by asks for the panel after this
+// one: the processor's own prefetching starts anew with every row (bf16 on one thread: 24 GB/s
+// without, 30 with).
+template <class Weight, int kM, int kN, bool kFirst>
 inline void DotBlock(const ProductTask& task, std::int64_t row, std::int64_t i0) {
   const std::int64_t cols = task.cols;
   const auto* w = static_cast<const typename Weight::Value*>(task.w) + row * cols;
@@ -49,7 +51,10 @@ inline void DotBlock(const ProductTask& task, std::int64_t row, std::int64_t i0)
   for (; k + kLanes <= cols; k += kLanes) {
     Floats values[kN];
 #pragma GCC unroll 8
-    for (int n = 0; n < kN; ++n) values[n] = Weight::All(w + n * cols + k);
+    for (int n = 0; n < kN; ++n) {
+      values[n] = Weight::All(w + n * cols + k);
+      if constexpr (kFirst) Prefetch(w + (n + kN) * cols + k);
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < kM; ++i) {
       const Floats xi = Load(x + i * cols + k);
@@ -73,18 +78,26 @@ inline void DotBlock(const ProductTask& task, std::int64_t row, std::int64_t i0)
   }
 }
 
-template <class Weight, int kN>
-inline void DotPanel(const ProductTask& task, std::int64_t row) {
-  std::int64_t i = 0;
-  for (; i + 4 <= task.m; i += 4) DotBlock<Weight, 4, kN>(task, row, i);
+// The rows of x from i on, of which fewer than four are left.
+template <class Weight, int kN, bool kFirst>
+inline void DotRest(const ProductTask& task, std::int64_t row, std::int64_t i) {
   switch (task.m - i) {
     case 3:
-      return DotBlock<Weight, 3, kN>(task, row, i);
+      return DotBlock<Weight, 3, kN, kFirst>(task, row, i);
     case 2:
-      return DotBlock<Weight, 2, kN>(task, row, i);
+      return DotBlock<Weight, 2, kN, kFirst>(task, row, i);
     case 1:
-      return DotBlock<Weight, 1, kN>(task, row, i);
+      return DotBlock<Weight, 1, kN, kFirst>(task, row, i);
   }
+}
+
+template <class Weight, int kN>
+inline void DotPanel(const ProductTask& task, std::int64_t row) {
+  if (task.m < 4) return DotRest<Weight, kN, true>(task, row, 0);
+  DotBlock<Weight, 4, kN, true>(task, row, 0);
+  std::int64_t i = 4;
+  for (; i + 4 <= task.m; i += 4) DotBlock<Weight, 4, kN, false>(task, row, i);
+  DotRest<Weight, kN, false>(task, row, i);
 }
 
 template <class Weight>
