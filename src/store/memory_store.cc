@@ -151,7 +151,7 @@ Status MemoryStore::Allocate(Block& block) {
   const std::uint64_t capacity = stats_.capacity_bytes;
   while (capacity != 0 && index_.bytes() + open_bytes_ + block_bytes_ > capacity) {
     const std::optional<BlockId> victim = index_.Oldest();
-    if (!victim) {
+    if (!victim || block_bytes_ > capacity) {
       return ResourceExhausted("memory store: no room for a block of " +
                                std::to_string(block_bytes_) + " bytes in " +
                                std::to_string(capacity) + ": all others are pinned or open");

@@ -144,10 +144,12 @@ Folder& PosixStore::FolderOf(const BlockId& id) const {
 }
 
 Result<std::shared_ptr<const BlockHead>> PosixStore::HeadOf(const BlockId& id) {
-  const Folder& folder = FolderOf(id);
+  Folder& folder = FolderOf(id);
   if (folder.Refused(id)) return NotFound("block " + id.Hex() + " was found corrupt");
+  const bool known = folder.StampOf(id).has_value();
   auto head = reader_.Head(folder, id);
   if (!head && head.error().code == ErrorCode::kDataError) Quarantine(id);
+  if (!head && head.error().code == ErrorCode::kNotFound && known) folder.Forget(id);
   return head;
 }
 

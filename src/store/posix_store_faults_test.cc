@@ -88,6 +88,18 @@ TEST_F(PosixStoreFaults, AFullDiskIsSaidAndLeavesNothing) {
   EXPECT_TRUE(LoadAll(*store, block).ok());
 }
 
+TEST_F(PosixStoreFaults, NoRoomForABlockIsSaidWithItsFirstSlice) {
+  const auto store = Open();
+  const SampleBlock block(1);
+  ASSERT_TRUE(*store->Begin(block.key(), {}));
+  faults_->FailOn(FileCall::kAllocate, 1, 0,
+                  ResourceExhausted("allocate: No space left on device"));
+  const TaskResult result = Finish(*store, store->Dump({block.Write(4)}));
+  ASSERT_EQ(result.failures.size(), 1u);
+  EXPECT_THAT(result.failures[0].error.message, HasSubstr("No space left on device"));
+  EXPECT_EQ(Files(".tmp"), 0u);
+}
+
 TEST_F(PosixStoreFaults, AFailedReadFailsItsPartOnly) {
   const auto store = Open();
   const SampleBlock block(1);

@@ -138,6 +138,7 @@ Status BlockWriter::Create(OpenBlock& block) {
     return file.error();
   }
   block.temporary = path;
+  if (Status room = (*file)->Allocate(areas_.file_bytes); !room) return room;
   std::uint64_t ticket = 0;
   (void)open_files_.Get(path, &ticket);
   open_files_.Put(path, *std::move(file), ticket);

@@ -25,6 +25,10 @@ class File {
   virtual Result<std::size_t> Read(std::uint64_t offset, std::span<std::byte> to) = 0;
   virtual Result<std::size_t> Write(std::uint64_t offset, std::span<const std::byte> from) = 0;
 
+  // Makes the file this long and takes its room on disk where the filesystem can: a full disk shows
+  // here, what is written later is contiguous, and no write has to lengthen the file.
+  virtual Status Allocate(std::uint64_t bytes) = 0;
+
   virtual Result<std::uint64_t> Size() = 0;
   virtual void WillNeed() = 0;  // asks for the whole file to be brought into the page cache
 };

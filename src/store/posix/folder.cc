@@ -40,8 +40,15 @@ Status Folder::Reserve(std::uint64_t bytes) {
         return {};
       }
     }
+    if (bytes > options_.capacity_bytes) return NoRoom(bytes);
     if (Status status = EvictOne(bytes); !status) return status;
   }
+}
+
+Error Folder::NoRoom(std::uint64_t wanted) const {
+  return ResourceExhausted(options_.path + ": no room for " + std::to_string(wanted) +
+                           " bytes in a capacity of " + std::to_string(options_.capacity_bytes) +
+                           ": all else is pinned or being written");
 }
 
 Status Folder::EvictOne(std::uint64_t wanted) {
@@ -50,11 +57,7 @@ Status Folder::EvictOne(std::uint64_t wanted) {
   {
     std::lock_guard lock(mutex_);
     const std::optional<BlockId> oldest = index_.Oldest();
-    if (!oldest) {
-      return ResourceExhausted(
-          options_.path + ": no room for " + std::to_string(wanted) + " bytes in a capacity of " +
-          std::to_string(options_.capacity_bytes) + ": all else is pinned or being written");
-    }
+    if (!oldest) return NoRoom(wanted);
     id = *oldest;
     entry = *index_.Find(id);
     index_.Erase(id);

@@ -82,6 +82,7 @@ class Folder {
   bool ProbeDirect();
   Status Scan();
   Status EvictOne(std::uint64_t wanted);
+  Error NoRoom(std::uint64_t wanted) const;
   void TrimQuarantine();
 
   FileSystem& files_;

@@ -76,6 +76,14 @@ class RealFile final : public File {
     return static_cast<std::size_t>(moved);
   }
 
+  Status Allocate(std::uint64_t bytes) override {
+    const off_t length = static_cast<off_t>(bytes);
+    if (Retry([&] { return fallocate(descriptor_, 0, 0, length); }) == 0) return {};
+    if (errno != EOPNOTSUPP) return SystemError(path_, "allocate", errno);
+    if (Retry([&] { return ftruncate(descriptor_, length); }) == 0) return {};
+    return SystemError(path_, "set size", errno);
+  }
+
   Result<std::uint64_t> Size() override {
     struct stat info {};
     if (fstat(descriptor_, &info) != 0) return SystemError(path_, "stat", errno);

@@ -100,6 +100,11 @@ class FaultyFile final : public File {
     return real_->Write(offset, from.first(*admitted));
   }
 
+  Status Allocate(std::uint64_t bytes) override {
+    if (Status status = faults_->Enter(FileCall::kAllocate); !status) return status;
+    return real_->Allocate(bytes);
+  }
+
   Result<std::uint64_t> Size() override { return real_->Size(); }
   void WillNeed() override { real_->WillNeed(); }
 

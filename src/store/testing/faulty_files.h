@@ -14,7 +14,7 @@
 
 namespace esa::testing {
 
-enum class FileCall { kRead, kWrite, kOpen, kRename, kRemove, kMakeFolder, kLock };
+enum class FileCall { kRead, kWrite, kOpen, kAllocate, kRename, kRemove, kMakeFolder, kLock };
 
 // What goes wrong from now on. Shared by the test and the FaultyFiles it made.
 class Faults {

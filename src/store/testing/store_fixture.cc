@@ -1,5 +1,6 @@
 #include "store/testing/store_fixture.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -120,7 +121,7 @@ Status LoadPart(BlockStore& store, const SampleBlock& block, std::uint32_t part)
   const TaskResult result = Finish(store, store.Load({{block.id(), part, buffer.get()}}));
   if (!result.failures.empty()) return result.failures[0].error;
   const std::byte* expected = representations ? block.representations().data() : block.slice(part);
-  if (std::memcmp(buffer.get(), expected, bytes) != 0 || buffer[bytes] != std::byte{0xee}) {
+  if (!std::equal(expected, expected + bytes, buffer.get()) || buffer[bytes] != std::byte{0xee}) {
     return DataError("served wrong bytes");
   }
   return {};
