@@ -38,7 +38,7 @@ struct ModelConfig {
   RopeScaling rope_scaling;
   float rms_norm_eps = 1e-6f;
   bool tie_word_embeddings = false;
-  bool attention_bias = false;  // llama, qwen3: biases on q, k, v and o
+  bool attention_bias = false;        // llama, qwen3: biases on q, k, v and o
   std::vector<std::int32_t> eos_ids;  // config.json and generation_config.json together
 };
 
