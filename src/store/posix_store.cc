@@ -77,7 +77,6 @@ class PosixStore final : public BlockStore {
                    std::shared_ptr<OpenBlock> block, const SliceWrite& write);
   void SubmitReads(const TaskTable::Entry& entry, std::vector<Read> reads);
   void RunWrite(Task& task, std::size_t part, OpenBlock& block, const SliceWrite& write);
-  void RunReads(Task& task, const std::vector<Read>& reads);
   void EndRead(Task& task, const Read& read, const Status& status);
   void FailWrite(Task& task, std::size_t part, Error error);
 
@@ -296,14 +295,10 @@ void PosixStore::SubmitReads(const TaskTable::Entry& entry, std::vector<Read> re
   };
   const auto run = [this, task = entry.task, shared, drop] {
     if (!task->Enter()) return drop();
-    RunReads(*task, *shared);
+    for (const Read& read : *shared) EndRead(*task, read, ReadVerified(read.read));
     task->Leave();
   };
   pool_.Submit(IoPool::Lane::kLoad, {.tag = entry.id, .run = run, .drop = drop});
-}
-
-void PosixStore::RunReads(Task& task, const std::vector<Read>& reads) {
-  for (const Read& read : reads) EndRead(task, read, ReadVerified(read.read));
 }
 
 void PosixStore::EndRead(Task& task, const Read& read, const Status& status) {
