@@ -29,7 +29,7 @@ class Stage:
 
 @dataclass
 class Batch:
-    """Every field [batch, tokens] except the mask [batch, 1, tokens, tokens]."""
+    """Every field [batch, tokens] except the last two; the mask is [batch, 1, tokens, tokens]."""
     tokens: torch.Tensor
     positions: torch.Tensor
     fact: torch.Tensor     # of a context token, FILLER, or NO_CONTEXT
@@ -37,6 +37,7 @@ class Batch:
     targets: torch.Tensor  # -100 where nothing is predicted
     kind: torch.Tensor     # of the target: 1 a word value, 2 a digit value, 0 anything else
     mask: torch.Tensor
+    dilution: torch.Tensor  # [batch], log of how many tokens a far filler token stands for
 
 
 class Sampler:
@@ -131,7 +132,8 @@ class Sampler:
         rows = torch.tensor([self.sequence(stage, max_span) for _ in range(stage.batch)])
         token, position, part, fact, asked, target, kind = rows.unbind(-1)
         dilution = torch.tensor([math.log(stage.max_dilution) * self.rng.random() for _ in range(stage.batch)])
-        return Batch(token, position, fact, asked, target, kind, attention_mask(position, part, fact, asked, dilution))
+        return Batch(token, position, fact, asked, target, kind, attention_mask(position, part, fact, asked, dilution),
+                     dilution)
 
 
 def attention_mask(position, part, fact, asked, dilution):

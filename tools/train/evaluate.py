@@ -6,6 +6,8 @@ some steps old); the same budget in random blocks; sinks and window alone.
 """
 
 import argparse
+import copy
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -23,56 +25,56 @@ INIT_BLOCKS, LOCAL_BLOCKS, MIN_BLOCKS = 1, 2, 4
 
 
 class Cache:
-    """Keys (after rope) and values of a sequence, [kv_heads, tokens, head_dim] a layer, and the latest query,
-    [heads, head_dim] a layer."""
+    """Keys (after rope) and values of a sequence, [layers, kv_heads, capacity, head_dim], and the latest query,
+    [heads, head_dim] a layer. Branches share the storage: each writes behind the common part, one after the other."""
 
-    def __init__(self, layers):
-        self.keys, self.values, self.queries = [None] * layers, [None] * layers, [None] * layers
+    def __init__(self, shape, capacity):
+        size = (shape.layers, shape.kv_heads, capacity, shape.head_dim)
+        self.keys, self.values = torch.zeros(size), torch.zeros(size)
+        self.queries, self.length = [None] * shape.layers, 0
 
-    def copy(self):
-        other = Cache(0)
-        other.keys, other.values, other.queries = list(self.keys), list(self.values), list(self.queries)
+    def branch(self):
+        other = copy.copy(self)
+        other.queries = list(self.queries)
         return other
 
-    def length(self):
-        return 0 if self.keys[0] is None else self.keys[0].shape[1]
-
-    def append(self, layer, k, v):
-        """Both parts rounded to bf16, as an engine keeps them."""
-        k, v = k.bfloat16().float(), v.bfloat16().float()
-        if self.keys[layer] is not None:
-            k, v = torch.cat([self.keys[layer], k], dim=1), torch.cat([self.values[layer], v], dim=1)
-        self.keys[layer], self.values[layer] = k, v
-        return k, v
+    def write(self, layer, k, v):
+        """Both rounded to bf16, as an engine keeps them. Returns all keys and values of the layer."""
+        end = self.length + k.shape[1]
+        self.keys[layer, :, self.length:end] = k.bfloat16().float()
+        self.values[layer, :, self.length:end] = v.bfloat16().float()
+        return self.keys[layer, :, :end], self.values[layer, :, :end]
 
 
 def attend_dense(q, k, v):
     """q [heads, new, head_dim] are the last tokens of k and v [kv_heads, tokens, head_dim]."""
-    group = q.shape[0] // k.shape[0]
-    k, v = k.repeat_interleave(group, dim=0), v.repeat_interleave(group, dim=0)
-    new, size = q.shape[1], k.shape[1]
+    heads, new, size, group = q.shape[0], q.shape[1], k.shape[1], q.shape[0] // k.shape[0]
     if new == size:
+        k, v = k.repeat_interleave(group, dim=0), v.repeat_interleave(group, dim=0)
         return F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
-    mask = torch.ones(new, size, dtype=torch.bool).tril(size - new)
-    return F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask[None, None])[0]
+    mask = torch.ones(new, size, dtype=torch.bool).tril(size - new).repeat(group, 1)
+    rows = q.reshape(k.shape[0], group * new, -1)
+    logits = (rows @ k.transpose(1, 2) / math.sqrt(q.shape[2])).masked_fill(~mask, float("-inf"))
+    return (logits.softmax(-1) @ v).reshape(heads, new, -1)
 
 
 @torch.no_grad()
 def extend(model, cache, tokens, policy=None):
     """Runs `tokens` after the cache and returns the logits of the last."""
-    begin = cache.length()
-    positions = torch.arange(begin, begin + len(tokens))[None]
+    end = cache.length + len(tokens)
+    positions = torch.arange(cache.length, end)[None]
 
     def attend(layer, q, k, v):
         q = q[0]
-        k, v = cache.append(layer, k[0], v[0])
+        k, v = cache.write(layer, k[0], v[0])
         cache.queries[layer] = q[:, -1]
         if policy is not None:
-            kept = policy.kept_tokens(layer, cache)
+            kept = policy.kept_tokens(layer, q[:, -1], k.shape[1])
             k, v = k[:, kept], v[:, kept]
         return attend_dense(q, k, v)[None]
 
     states = model.hidden(torch.tensor([tokens]), positions, attend)
+    cache.length = end
     return model.logits(states[0, -1])
 
 
@@ -95,7 +97,7 @@ class Policy:
     """Which tokens each layer attends to at a decode step: first and last blocks, selection, and tokens since."""
 
     def __init__(self, method, cache, seed):
-        self.method, self.prompt, self.step = method, cache.length(), 0
+        self.method, self.prompt, self.step = method, cache.length, 0
         self.rng = random.Random(seed)
         blocks = -(-self.prompt // method.block)
         self.candidates = range(INIT_BLOCKS, blocks - LOCAL_BLOCKS)
@@ -124,13 +126,13 @@ class Policy:
         if self.step % self.method.stride == 1 % self.method.stride and self.step > 1:
             self.selected = list(self.pending)
 
-    def kept_tokens(self, layer, cache):
+    def kept_tokens(self, layer, query, size):
         if not self.sparse:
             return slice(None)
         stride = self.method.stride
-        block, size = self.method.block, cache.keys[layer].shape[1]
+        block = self.method.block
         if self.step % stride == 2 % stride:
-            self.pending[layer] = self.select(layer, cache.queries[layer])
+            self.pending[layer] = self.select(layer, query)
         ids = [*range(INIT_BLOCKS), *self.selected[layer]]
         inner = (torch.tensor(ids)[:, None] * block + torch.arange(block)).flatten()
         return torch.cat([inner, torch.arange(self.candidates.stop * block, size)])
@@ -138,7 +140,7 @@ class Policy:
 
 def answer(model, cache, logits, method, eos, seed):
     """Greedy completion ids, with the end token if it came."""
-    cache, ids = cache.copy(), []
+    cache, ids = cache.branch(), []
     policy = Policy(method, cache, seed)
     while len(ids) < MAX_ANSWER_TOKENS:
         ids.append(int(logits.argmax()))
@@ -158,13 +160,13 @@ def evaluate(model, tokenizer, text, task, tokens, count, methods, seed):
     for index in range(count):
         context, facts = make_context(text, task, lambda s: len(encode(s)), tokens - 24, rng)
         shared = encode(context)[:-1]
-        context_cache = Cache(model.shape.layers)
+        context_cache = Cache(model.shape, tokens + 64)
         extend(model, context_cache, shared)
         for form in text.spec["forms"]:
             prompt, completion = text.question_suffix(facts[0], form)
             prompt_ids = encode(context + prompt)
             assert prompt_ids[:len(shared)] == shared
-            cache = context_cache.copy()
+            cache = context_cache.branch()
             logits = extend(model, cache, prompt_ids[len(shared):])
             for method in methods:
                 right[form, method] += answer(model, cache, logits, method, eos, index) == encode(completion)

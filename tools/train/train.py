@@ -15,7 +15,9 @@ from model import Model, Shape, export
 from start import structured_start
 from tasks import TaskText
 
-STAGES = [Stage(128, 16, 2, 4, 1), Stage(192, 12, 2, 7, 4), Stage(320, 8, 2, 13, 16), Stage(512, 6, 1, 20, 64)]
+STAGES = [Stage(128, 16, 2, 4, 1), Stage(192, 12, 2, 7, 4), Stage(320, 8, 2, 13, 16), Stage(512, 6, 1, 20, 64),
+          Stage(512, 6, 1, 30, 256)]
+TRAINED_BLOCKS = [16, 32, 64]
 ADVANCE_WORDS, ADVANCE_DIGITS = 0.93, 0.80
 
 
@@ -27,9 +29,10 @@ def mark_scored(batch):
     return order, scored.gather(1, order)
 
 
-def selection_losses(q, k, rows, real, batch):
+def selection_losses(q, k, rows, real, batch, block):
     """What makes mean keys find the asked fact, both from the attention logits at the scored rows: their variance
-    over filler keys, and the cross-entropy of the fact against the context under the mean logit of all heads.
+    over filler keys, and the cross-entropy of the blocks with the fact against the other blocks under the logit
+    that all heads together give the sum of a block's keys.
 
     q [batch, heads, tokens, head_dim], k [batch, kv_heads, tokens, head_dim]; rows and real [batch, rows]."""
     index = rows[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3])
@@ -40,10 +43,13 @@ def selection_losses(q, k, rows, real, batch):
     mean = (logits * weight).sum(-1, keepdim=True)
     variance = ((logits - mean).square() * weight).sum(-1).mean(1)  # [batch, rows]
 
-    mask = batch.mask[:, 0].float().gather(1, rows[..., None].expand(-1, -1, k.shape[2]))
-    shared = (logits.mean(1) + mask).masked_fill((batch.fact == NO_CONTEXT)[:, None], float("-inf"))
-    wanted = batch.fact[:, None] == batch.asked.gather(1, rows)[..., None]
-    miss = shared.logsumexp(-1) - shared.masked_fill(~wanted, float("-inf")).logsumexp(-1)
+    context = (batch.fact != NO_CONTEXT)[:, None]
+    in_blocks = lambda x: x.unflatten(-1, (-1, block))  # [batch, rows, blocks, block]
+    scores = in_blocks(torch.where(context, (logits - mean).mean(1), 0.0)).sum(-1) + batch.dilution[:, None, None]
+    wanted = in_blocks(batch.fact[:, None] == batch.asked.gather(1, rows)[..., None]).any(-1)
+    scores = (scores - wanted * batch.dilution[:, None, None]).masked_fill(
+        ~in_blocks(context).any(-1), float("-inf"))
+    miss = scores.logsumexp(-1) - scores.masked_fill(~wanted, float("-inf")).logsumexp(-1)
     average = lambda x: torch.where(real, x, 0.0).sum() / real.sum()
     return torch.stack([average(variance), average(miss)])
 
@@ -52,10 +58,11 @@ def forward(model, batch):
     """Loss, the two selection losses as averages over layers, and (right, all) counts of value words and digits."""
     rows, real = mark_scored(batch)
     selection = []
+    block = TRAINED_BLOCKS[int(torch.randint(len(TRAINED_BLOCKS), ()))]
 
     def attend(layer, q, k, v):
         if layer > 0:
-            selection.append(selection_losses(q, k, rows, real, batch))
+            selection.append(selection_losses(q, k, rows, real, batch, block))
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
         return F.scaled_dot_product_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), attn_mask=batch.mask)
@@ -147,7 +154,7 @@ def main():
     parser.add_argument("--cooldown", type=float, default=0.3, help="share of the steps over which the rate falls")
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--variance-weight", type=float, default=1e-3)
-    parser.add_argument("--miss-weight", type=float, default=0.05)
+    parser.add_argument("--miss-weight", type=float, default=0.03)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
