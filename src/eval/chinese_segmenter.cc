@@ -34,7 +34,7 @@ struct Run {
   explicit Run(std::u32string_view run) : text(run) {
     for (const char32_t c : run) {
       offset.push_back(utf8.size());
-      AppendUtf8(c, &utf8);
+      AppendCodePoint(c, &utf8);
     }
     offset.push_back(utf8.size());
   }

@@ -31,7 +31,7 @@ std::u32string WithoutArticles(std::u32string_view text) {
   std::u32string out;
   for (std::size_t begin = 0; begin < text.size();) {
     std::size_t end = begin;
-    while (end < text.size() && IsWordCharacter(text[end])) ++end;
+    while (end < text.size() && IsPythonWord(text[end])) ++end;
     if (end == begin) {
       out.push_back(text[begin++]);
       continue;

@@ -18,7 +18,7 @@ std::u32string DecodeUtf8(std::string_view text) {
   return out;
 }
 
-void AppendUtf8(char32_t code_point, std::string* out) {
+void AppendCodePoint(char32_t code_point, std::string* out) {
   utf8proc_uint8_t bytes[4];
   const auto length = utf8proc_encode_char(static_cast<utf8proc_int32_t>(code_point), bytes);
   out->append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(length));
@@ -27,7 +27,7 @@ void AppendUtf8(char32_t code_point, std::string* out) {
 std::string EncodeUtf8(std::u32string_view text) {
   std::string out;
   out.reserve(text.size());
-  for (const char32_t c : text) AppendUtf8(c, &out);
+  for (const char32_t c : text) AppendCodePoint(c, &out);
   return out;
 }
 
@@ -38,7 +38,7 @@ bool IsSpace(char32_t c) {
   return utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_ZS;
 }
 
-bool IsWordCharacter(char32_t c) {
+bool IsPythonWord(char32_t c) {
   if (c == U'_') return true;
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
     case UTF8PROC_CATEGORY_LU:

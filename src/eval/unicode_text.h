@@ -10,11 +10,11 @@
 namespace esa {
 
 std::u32string DecodeUtf8(std::string_view text);
-void AppendUtf8(char32_t code_point, std::string* out);
+void AppendCodePoint(char32_t code_point, std::string* out);
 std::string EncodeUtf8(std::u32string_view text);
 
 bool IsSpace(char32_t c);             // str.isspace
-bool IsWordCharacter(char32_t c);     // \w
+bool IsPythonWord(char32_t c);        // \w
 bool IsAsciiPunctuation(char32_t c);  // string.punctuation
 std::u32string ToLower(std::u32string_view text);
 

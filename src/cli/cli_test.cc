@@ -1,0 +1,250 @@
+// Drives the built binary the way a user does: exit codes, and one clear line for each mistake.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace esa {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+struct Outcome {
+  int code = -1;
+  std::string out;
+  std::string err;
+};
+
+class Cli : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (std::filesystem::temp_directory_path() / "esa-cli-XXXXXX").string();
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    folder_ = name;
+    for (const char* variable : {"ENABLE_SPARSE", "MODEL_PATH", "DATA_DIR", "DATASET_PATH"}) {
+      unsetenv(variable);
+    }
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::string Write(const std::string& name, const std::string& text) {
+    const std::string path = folder_ + "/" + name;
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  static std::string ReadAll(const std::string& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
+
+  // `arguments` as in a shell.
+  Outcome Run(const std::string& arguments) {
+    const std::string command = std::string(ESA_BINARY) + " " + arguments + " >" + folder_ +
+                                "/out 2>" + folder_ + "/err </dev/null";
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadAll(folder_ + "/out"),
+            ReadAll(folder_ + "/err")};
+  }
+
+  // The error line of a command that must fail with `code`.
+  std::string ErrorOf(const std::string& arguments, int code) {
+    const Outcome outcome = Run(arguments);
+    EXPECT_EQ(outcome.code, code) << arguments << "\n" << outcome.err;
+    EXPECT_EQ(outcome.out, "") << arguments;
+    EXPECT_THAT(outcome.err, AllOf(StartsWith("esa: "), EndsWith("\n"))) << arguments;
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+    return outcome.err;
+  }
+
+  std::string folder_;
+};
+
+TEST_F(Cli, HelpHasExamplesForEveryCommand) {
+  for (const char* command : {"", "run", "eval", "eval score", "eval generate", "tokenize",
+                              "logits", "store stat", "demo"}) {
+    const Outcome outcome = Run(std::string(command) + " --help");
+    EXPECT_EQ(outcome.code, 0) << command;
+    EXPECT_THAT(outcome.out, AllOf(HasSubstr("Example"), HasSubstr("esa "))) << command;
+    EXPECT_EQ(outcome.err, "") << command;
+  }
+  EXPECT_THAT(Run("").out, HasSubstr("Exit codes"));
+  EXPECT_THAT(Run("--version").out, StartsWith("esa 0."));
+}
+
+TEST_F(Cli, UnknownCommandsAndOptionsAreUsageErrors) {
+  EXPECT_THAT(ErrorOf("run --prompt x --frobnicate 3", 2),
+              AllOf(HasSubstr("--frobnicate"), HasSubstr("see esa run --help")));
+  EXPECT_THAT(ErrorOf("walk", 2), HasSubstr("walk"));
+  EXPECT_THAT(ErrorOf("run --prompt x --max-tokens many", 2), HasSubstr("max-tokens"));
+  EXPECT_THAT(ErrorOf("eval score --dataset qasper", 2), HasSubstr("--predictions"));
+  EXPECT_THAT(ErrorOf("store", 2), HasSubstr("subcommand"));
+}
+
+TEST_F(Cli, MissingModel) {
+  EXPECT_THAT(ErrorOf("run --prompt x", 2), HasSubstr("no model is named: give --model"));
+  EXPECT_THAT(ErrorOf("run --prompt x --model /no/such/model", 1), HasSubstr("/no/such/model"));
+  EXPECT_THAT(ErrorOf("run --model /no/such/model", 2), HasSubstr("nothing to answer"));
+  setenv("MODEL_PATH", "/no/model/either", 1);
+  EXPECT_THAT(ErrorOf("run --prompt x", 1), HasSubstr("/no/model/either"));
+}
+
+TEST_F(Cli, UnknownAlgorithmAndOptionsOfOne) {
+  EXPECT_THAT(ErrorOf("run --model m --prompt x --sparse guess", 2),
+              AllOf(HasSubstr("guess"), HasSubstr("ESA"), HasSubstr("dense")));
+  EXPECT_THAT(ErrorOf("run --model m --prompt x --sparse ESA --sparse-config '{\"ratio\": 1}'", 2),
+              AllOf(HasSubstr("ratio"), HasSubstr("sparse_ratio")));
+  EXPECT_THAT(ErrorOf("run --model m --prompt x --sparse-config '{'", 2),
+              HasSubstr("--sparse-config: options are not JSON"));
+}
+
+TEST_F(Cli, WrongConfiguration) {
+  const std::string config = Write("c.yaml", "kv_memori: 1GB\n");
+  EXPECT_THAT(ErrorOf("run --model m --prompt x --config " + config, 2),
+              AllOf(HasSubstr("c.yaml: unknown key \"kv_memori\""), HasSubstr("kv_memory")));
+  EXPECT_THAT(ErrorOf("run --model m --prompt x --config none.json", 2), HasSubstr("none.json"));
+  EXPECT_THAT(ErrorOf("run --model m --prompt x --kv-memory 3parsecs", 2),
+              AllOf(HasSubstr("--kv-memory"), HasSubstr("3parsecs"), HasSubstr("GiB")));
+  setenv("ENABLE_SPARSE", "perhaps", 1);
+  EXPECT_THAT(ErrorOf("run --model m --prompt x", 2), HasSubstr("ENABLE_SPARSE"));
+}
+
+TEST_F(Cli, MalformedLinesAreNamed) {
+  const std::string predictions =
+      Write("p.jsonl", "{\"pred\": \"x\", \"answers\": [\"x\"]}\n{\"pred\": \"x\"}\n");
+  EXPECT_THAT(ErrorOf("eval score --dataset qasper --predictions " + predictions, 1),
+              HasSubstr("p.jsonl:2: field \"answers\": found nothing, expected a list of texts"));
+  const std::string records = Write("r.jsonl", "{\"input\": \"q\", \"context\"\n");
+  EXPECT_THAT(ErrorOf("eval --model m --dataset qasper --out " + folder_ + " --data " + records, 1),
+              HasSubstr("r.jsonl:1: expected one JSON object with input, context and answers"));
+  EXPECT_THAT(ErrorOf("eval --model m --dataset qaspar --out o --data " + records, 2),
+              AllOf(HasSubstr("qaspar"), HasSubstr("qasper")));
+  EXPECT_THAT(ErrorOf("eval --model m --dataset gov_report --out o --data " + records, 1),
+              HasSubstr("metric rouge is not available"));
+  EXPECT_THAT(ErrorOf("eval --model m --dataset qasper --out o", 2), HasSubstr("DATASET_PATH"));
+}
+
+TEST_F(Cli, ScoresPredictions) {
+  const std::string predictions =
+      Write("p.jsonl",
+            "{\"pred\": \"The cat.\", \"answers\": [\"dog\", \"cat\"]}\n"
+            "{\"pred\": \"bird\", \"answers\": [\"cat\"]}\n");
+  const Outcome outcome = Run("eval score --dataset qasper --json --per-sample " + folder_ +
+                              "/s.json --predictions " + predictions);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(nlohmann::json::parse(outcome.out).at("score"), 50.0);
+  EXPECT_EQ(nlohmann::json::parse(ReadAll(folder_ + "/s.json")).at("qasper"),
+            nlohmann::json::array({1.0, 0.0}));
+}
+
+TEST_F(Cli, TokenizeNamesWhatIsMissing) {
+  const std::string texts = Write("t.jsonl", "{\"text\": \"x\"}\n");
+  EXPECT_THAT(ErrorOf("tokenize --model " + folder_ + " --jsonl " + texts, 1),
+              HasSubstr("tokenizer.json"));
+}
+
+class CliWithModel : public Cli {
+ protected:
+  void SetUp() override {
+    Cli::SetUp();
+    model_ = ESA_SOURCE_DIR "/models/esa-needle";
+    if (!std::filesystem::exists(model_ + "/model.safetensors")) {
+      GTEST_SKIP() << model_ << " is not there";
+    }
+  }
+  std::string model_;
+};
+
+TEST_F(CliWithModel, TokenizesLines) {
+  const std::string texts = Write("t.jsonl", "{\"text\": \"The key\"}\n\n{\"text\": \"\"}\n");
+  const Outcome outcome = Run("tokenize --model " + model_ + " --jsonl " + texts);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(StartsWith("{\"ids\":["), EndsWith("]}\n{\"ids\":[]}\n")));
+  const std::string broken = Write("b.jsonl", "{\"text\": 5}\n");
+  EXPECT_THAT(ErrorOf("tokenize --model " + model_ + " --jsonl " + broken, 1),
+              HasSubstr("b.jsonl:1: expected an object {\"text\": \"...\"}"));
+}
+
+TEST_F(CliWithModel, BadIdsAreNamed) {
+  const std::string out = folder_ + "/logits";
+  const auto error_of = [&](const std::string& ids) {
+    return ErrorOf("logits --model " + model_ + " --out " + out + " --ids " + Write("i.txt", ids),
+                   1);
+  };
+  EXPECT_THAT(error_of("1 2 x3"),
+              HasSubstr("i.txt: token 3: found \"x3\", expected a whole number"));
+  EXPECT_THAT(error_of("1 99999999"), HasSubstr("token 2: found \"99999999\""));
+  EXPECT_THAT(error_of("-1"), HasSubstr("token 1: found \"-1\""));
+  EXPECT_THAT(error_of(" \n"), HasSubstr("no token ids in it"));
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST_F(CliWithModel, LogitsHaveARowForEveryToken) {
+  const std::string out = folder_ + "/logits";
+  const Outcome outcome = Run("logits --model " + model_ + " --out " + out + " --ids " +
+                              Write("i.txt", "1 2\n3\t4 5\n"));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const std::string config = ReadAll(model_ + "/config.json");
+  const auto vocab = nlohmann::json::parse(config).at("vocab_size").get<std::size_t>();
+  EXPECT_EQ(std::filesystem::file_size(out), 5 * vocab * sizeof(float));
+}
+
+TEST_F(CliWithModel, GeneratesAndAnswersRecords) {
+  const std::string data = folder_ + "/needle.jsonl";
+  const std::string generate =
+      "eval generate --task needle --tokens 1024 --count 3 --seed 1 --model " + model_;
+  ASSERT_EQ(Run(generate + " --out " + data).code, 0);
+  ASSERT_EQ(Run(generate + " --out " + data + "2").code, 0);
+  EXPECT_EQ(ReadAll(data), ReadAll(data + "2"));
+  EXPECT_THAT(ErrorOf("eval generate --task noodle --tokens 1024 --out x --model " + model_, 2),
+              HasSubstr("noodle"));
+  const std::string eval = "eval --dataset needle --json --sparse dense --model " + model_ +
+                           " --data " + data + " --out " + folder_ + "/results";
+  const Outcome first = Run(eval);
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_EQ(nlohmann::json::parse(first.out).at("records"), 3);
+  const Outcome again = Run(eval);
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(nlohmann::json::parse(again.out).at("resumed"), 3);
+  EXPECT_EQ(nlohmann::json::parse(again.out).at("score"),
+            nlohmann::json::parse(first.out).at("score"));
+}
+
+TEST_F(CliWithModel, RunPrintsTextAndStats) {
+  const std::string prompt = Write("p.txt", "The key of Ada is acorn.\n\nQuestion: What?\nAnswer:");
+  const std::string run = "run --max-tokens 4 --model " + model_ + " --file " + prompt;
+  const Outcome text = Run(run);
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_THAT(text.err, AllOf(HasSubstr("prompt"), HasSubstr("tokens/s")));
+  const Outcome json = Run(run + " --json");
+  ASSERT_EQ(json.code, 0) << json.err;
+  const auto completion = nlohmann::json::parse(json.out).at("completions").at(0);
+  EXPECT_EQ(completion.at("text").get<std::string>() + "\n", text.out);
+  EXPECT_GT(completion.at("stats").at("prompt_tokens"), 5);
+}
+
+TEST_F(CliWithModel, StoreStatCountsWhatRunLeft) {
+  const std::string store = folder_ + "/kv";
+  const std::string prompt = Write("p.txt", std::string(4000, 'a'));
+  const Outcome run = Run("run --max-tokens 1 --block-tokens 16 --store " + store + " --model " +
+                          model_ + " --file " + prompt);
+  ASSERT_EQ(run.code, 0) << run.err;
+  const Outcome stat = Run("store stat --json --store " + store);
+  ASSERT_EQ(stat.code, 0) << stat.err;
+  EXPECT_GT(nlohmann::json::parse(stat.out).at("folders").at(0).at("blocks"), 0);
+  EXPECT_THAT(ErrorOf("store stat --store " + folder_ + "/none", 1), HasSubstr("none"));
+}
+
+}  // namespace
+}  // namespace esa

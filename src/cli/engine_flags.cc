@@ -1,0 +1,121 @@
+#include "cli/engine_flags.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/status_macros.h"
+#include "esa/sparse_attention.h"
+
+namespace esa::cli {
+namespace {
+
+constexpr const char* kGroup = "Engine";
+
+std::string OptionsText(const Options& options) {
+  nlohmann::json object = nlohmann::json::object();
+  for (const auto& [key, value] : options) {
+    std::visit([&, name = key](const auto& v) { object[name] = v; }, value);
+  }
+  return object.dump();
+}
+
+}  // namespace
+
+CLI::Validator Size() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const auto bytes = ParseBytes(text);
+        return bytes ? std::string() : bytes.error().message;
+      },
+      "SIZE");
+}
+
+void EngineFlags::AddTo(CLI::App* command) {
+  command->add_option("--model", model, "Folder of the model: config.json, safetensors, tokenizer")
+      ->type_name("DIR");
+  command->add_option("--config", config_file, "Settings as JSON or YAML; also UCM's")
+      ->type_name("FILE")
+      ->group(kGroup);
+  command->add_option("--sparse", sparse, "Attention algorithm: ESA, dense, streaming, ...")
+      ->type_name("NAME")
+      ->group(kGroup);
+  command
+      ->add_option("--sparse-config", sparse_config,
+                   "Its options, such as '{\"sparse_ratio\": 0.2}'")
+      ->type_name("JSON")
+      ->group(kGroup);
+  command->add_option("--store", store, "Folder for KV blocks, kept; several spread the load")
+      ->type_name("DIR")
+      ->allow_extra_args(false)
+      ->group(kGroup);
+  command->add_option("--kv-memory", kv_memory, "Budget of KV in memory, such as 512MiB")
+      ->check(Size())
+      ->group(kGroup);
+  command->add_option("--block-tokens", block_tokens, "Tokens of a block")
+      ->check(CLI::Range(1, 65536))
+      ->type_name("N")
+      ->group(kGroup);
+  command->add_option("--kv-dtype", kv_dtype, "Number format of KV: bf16 or f32")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->type_name("TYPE")
+      ->group(kGroup);
+  command->add_option("--threads", threads, "Threads for compute; 0: all cores")
+      ->check(CLI::Range(0, 4096))
+      ->type_name("N")
+      ->group(kGroup);
+  command->add_option("--retrieval-threads", retrieval_threads, "Threads for retrieval")
+      ->check(CLI::Range(1, 256))
+      ->type_name("N")
+      ->group(kGroup);
+  command->add_option("--tenant", tenant, "Salt of block ids: tenants never share blocks")
+      ->type_name("TEXT")
+      ->group(kGroup);
+  command->add_flag("--io-direct", io_direct, "Go around the page cache where that is possible")
+      ->group(kGroup);
+}
+
+Result<EngineConfig> EngineFlags::Resolve() const {
+  EngineConfig config;
+  if (!config_file.empty()) ESA_RETURN_IF_ERROR(ReadConfigFile(config_file, &config));
+  ESA_RETURN_IF_ERROR(ReadEnvironment(&config));
+  if (!model.empty()) config.model_dir = model;
+  if (sparse && *sparse != config.sparse.name) config.sparse = {.name = *sparse, .options = {}};
+  if (sparse_config) {
+    auto options = ParseOptions(*sparse_config);
+    if (!options) return InvalidArgument("--sparse-config: " + options.error().message);
+    config.sparse.options = std::move(*options);
+  }
+  if (!store.empty()) config.store.storage_backends = store;
+  if (kv_memory) {
+    ESA_ASSIGN_OR_RETURN(config.kv_memory_bytes, ParseBytes(*kv_memory));
+  }
+  if (kv_dtype) config.kv_dtype = *kv_dtype == "f32" ? KvDtype::kF32 : KvDtype::kBf16;
+  if (block_tokens) config.block_tokens = *block_tokens;
+  if (threads) config.threads = *threads;
+  if (retrieval_threads) config.retrieval_threads = *retrieval_threads;
+  if (tenant) config.tenant = *tenant;
+  if (io_direct) config.store.io_direct = true;
+  if (config.model_dir.empty()) {
+    return InvalidArgument(
+        "no model is named: give --model DIR, set MODEL_PATH, or write model "
+        "into the --config file");
+  }
+  // Before the weights are read: a mistake here should not cost that time.
+  ESA_ASSIGN_OR_RETURN(const auto trial,
+                       CreateSparseAttention(config.sparse.name, config.sparse.options));
+  return config;
+}
+
+std::map<std::string, std::string> DescribeSettings(const EngineConfig& config) {
+  return {{"model", config.model_dir},
+          {"sparse", config.sparse.name},
+          {"sparse_options", OptionsText(config.sparse.options)},
+          {"block_tokens", fmt::format("{}", config.block_tokens)},
+          {"kv_dtype", config.kv_dtype == KvDtype::kF32 ? "f32" : "bf16"},
+          {"kv_memory_bytes", fmt::format("{}", config.kv_memory_bytes)},
+          {"store_backend", config.store.backend}};
+}
+
+}  // namespace esa::cli

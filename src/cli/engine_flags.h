@@ -1,0 +1,41 @@
+// The flags that say which model runs and how: shared by every subcommand that opens one.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "esa/config.h"
+#include "esa/result.h"
+
+namespace esa::cli {
+
+struct EngineFlags {
+  std::string model;
+  std::string config_file;
+  std::optional<std::string> sparse;
+  std::optional<std::string> sparse_config;  // JSON
+  std::vector<std::string> store;
+  std::optional<std::string> kv_memory;
+  std::optional<std::string> kv_dtype;
+  std::optional<int> block_tokens;
+  std::optional<int> threads;
+  std::optional<int> retrieval_threads;
+  std::optional<std::string> tenant;
+  bool io_direct = false;
+
+  void AddTo(CLI::App* command);
+
+  // Flags over environment over file over defaults. Errors are of usage: a wrong configuration
+  // file or environment, an unknown algorithm or option of one, or no model named anywhere.
+  Result<EngineConfig> Resolve() const;
+};
+
+// A validator of sizes as ParseBytes reads them.
+CLI::Validator Size();
+
+// What an answer depends on, by name: the settings that an evaluation records.
+std::map<std::string, std::string> DescribeSettings(const EngineConfig& config);
+
+}  // namespace esa::cli

@@ -1,0 +1,83 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+
+#include "cli/command.h"
+
+#ifndef ESA_VERSION
+#error "ESA_VERSION comes from the build"
+#endif
+
+namespace esa::cli {
+namespace {
+
+constexpr const char* kFooter =
+    "Examples:\n"
+    "  esa run --model DIR --prompt \"Once upon a time\"\n"
+    "  esa run --model DIR --file book.txt --store /ssd/kv --kv-memory 1GiB\n"
+    "  esa eval --model DIR --dataset hotpotqa --data hotpotqa.jsonl --out results\n"
+    "  esa demo --model models/esa-needle --out build/demo\n"
+    "\n"
+    "Environment: MODEL_PATH (--model), DATA_DIR (--store), DATASET_PATH (eval --data),\n"
+    "ENABLE_SPARSE (false: --sparse dense), ESA_JIEBA_DIR (word lists of the Chinese metrics).\n"
+    "A flag goes over the environment, the environment over --config, that over the default.\n"
+    "\n"
+    "Exit codes: 0 done, 1 it did not work, 2 it was asked for wrongly.";
+
+// The innermost subcommand that was called.
+const CLI::App* Called(const CLI::App* app) {
+  const auto subcommands = app->get_subcommands();
+  return subcommands.empty() ? app : Called(subcommands.front());
+}
+
+std::string FullName(const CLI::App* app) {
+  const CLI::App* parent = app->get_parent();
+  return parent == nullptr ? "esa" : FullName(parent) + " " + app->get_name();
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Long-context LLM inference with block-sparse attention and KV blocks on SSD.",
+               "esa");
+  app.set_version_flag("--version", "esa " ESA_VERSION);
+  app.set_help_all_flag("--help-all", "Help for every subcommand");
+  app.require_subcommand(0, 1);
+  app.footer(kFooter);
+  Action action;
+  AddRunCommand(&app, &action);
+  AddEvalCommand(&app, &action);
+  AddDemoCommand(&app, &action);
+  AddTokenizeCommand(&app, &action);
+  AddLogitsCommand(&app, &action);
+  AddStoreCommand(&app, &action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(e);
+    return Fail(InvalidArgument(fmt::format("{}; see {} --help", e.what(), FullName(Called(&app)))),
+                kUsage);
+  }
+  if (action) return action();
+  fmt::print("{}", app.help());
+  return kDone;
+}
+
+}  // namespace
+
+int Fail(const Error& error, int code) {
+  std::string line = error.message;
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  fmt::print(stderr, "esa: {}\n", line);
+  return code;
+}
+
+}  // namespace esa::cli
+
+int main(int argc, char** argv) {
+  try {
+    return esa::cli::Main(argc, argv);
+  } catch (const std::exception& e) {
+    return esa::cli::Fail(esa::IoError(e.what()));
+  }
+}
