@@ -6,7 +6,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 
 #include "base/status_macros.h"
 
@@ -26,10 +28,12 @@ Error SystemError(const std::string& path, const char* what, int code) {
 Status WriteAll(const std::string& path, const std::string& text) {
   File file(std::fopen(path.c_str(), "wb"));
   if (!file) return SystemError(path, "cannot be written", errno);
-  if (std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() ||
-      std::fflush(file.get()) != 0) {
-    return SystemError(path, "cannot be written", errno);
-  }
+  const bool written = std::fwrite(text.data(), 1, text.size(), file.get()) == text.size();
+  const int write_error = errno;
+  // The last bytes may fail only here.
+  const bool closed = std::fclose(file.release()) == 0;
+  if (!written) return SystemError(path, "cannot be written", write_error);
+  if (!closed) return SystemError(path, "cannot be written", errno);
   return {};
 }
 
@@ -48,6 +52,10 @@ Result<std::string> ReadWholeFile(const std::string& path) {
 }
 
 Status ReplaceFile(const std::string& path, const std::string& text) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored)) {
+    return WriteAll(path, text);
+  }
   const std::string beside = path + fmt::format(".{}.tmp", getpid());
   Status status = WriteAll(beside, text);
   if (status.ok() && std::rename(beside.c_str(), path.c_str()) != 0) {

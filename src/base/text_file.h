@@ -11,6 +11,7 @@ namespace esa {
 Result<std::string> ReadWholeFile(const std::string& path);
 
 // Replaces a file's content at once: a reader sees the old or the new, never a part.
+// What is there and no file (a device, a pipe) is written to.
 Status ReplaceFile(const std::string& path, const std::string& text);
 
 }  // namespace esa
