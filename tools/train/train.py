@@ -133,7 +133,8 @@ def train(args, model, sampler, eos_id):
         if step % 20 == 0 or step + 1 == args.steps:
             words, digits = progress.accuracy.tolist()
             print(f"step {step} stage {stage} loss {loss.item():.3f} variance {selection[0].item():.2f} "
-                  f"miss {selection[1].item():.3f} words {words:.3f} digits {digits:.3f} tokens {tokens} cpu_s {time.process_time() - began:.0f}", flush=True)
+                  f"miss {selection[1].item():.3f} words {words:.3f} digits {digits:.3f} tokens {tokens} "
+                  f"cpu_s {time.process_time() - began:.0f}", flush=True)
         if in_stage >= 60 and progress.done() and stage + 1 < len(STAGES):
             stage, in_stage, progress = stage + 1, 0, Progress()
         if step % 100 == 99 or step + 1 == args.steps:
