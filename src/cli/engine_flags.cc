@@ -53,6 +53,10 @@ void EngineFlags::AddTo(CLI::App* command) {
   command->add_option("--kv-memory", kv_memory, "Budget of KV in memory, such as 512MiB")
       ->check(Size())
       ->group(kGroup);
+  AddNumbersTo(command);
+}
+
+void EngineFlags::AddNumbersTo(CLI::App* command) {
   command->add_option("--block-tokens", block_tokens, "Tokens of a block")
       ->check(CLI::Range(1, 65536))
       ->type_name("N")

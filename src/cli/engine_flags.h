@@ -30,6 +30,9 @@ struct EngineFlags {
   // Flags over environment over file over defaults. Errors are of usage: a wrong configuration
   // file or environment, an unknown algorithm or option of one, or no model named anywhere.
   Result<EngineConfig> Resolve() const;
+
+ private:
+  void AddNumbersTo(CLI::App* command);
 };
 
 // A validator of sizes as ParseBytes reads them.
