@@ -6,10 +6,13 @@ add_library(esa_options INTERFACE)
 target_compile_options(esa_options INTERFACE
   -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-unused-parameter
   $<$<BOOL:${ESA_WERROR}>:-Werror>
-  $<$<BOOL:${ESA_SANITIZE}>:-fsanitize=${ESA_SANITIZE} -fno-omit-frame-pointer -g>
   $<$<CXX_COMPILER_ID:GNU>:-fno-semantic-interposition>)
-target_link_options(esa_options INTERFACE
-  $<$<BOOL:${ESA_SANITIZE}>:-fsanitize=${ESA_SANITIZE}>)
+if(ESA_SANITIZE)
+  # Not a generator expression: the list of sanitizers has commas.
+  target_compile_options(esa_options INTERFACE
+    -fsanitize=${ESA_SANITIZE} -fno-omit-frame-pointer -g)
+  target_link_options(esa_options INTERFACE -fsanitize=${ESA_SANITIZE})
+endif()
 target_include_directories(esa_options INTERFACE
   ${PROJECT_SOURCE_DIR}/src
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>)
@@ -46,9 +49,13 @@ endfunction()
 
 function(esa_add_library)
   get_property(modules GLOBAL PROPERTY ESA_MODULES)
-  add_library(esa SHARED cmake/empty.cc)
+  add_library(esa SHARED)
   set_target_properties(esa PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 0)
-  target_link_libraries(esa PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,${modules}>" esa_options)
+  # The modules' objects, so that nothing registered is left out; the archives bring what they link.
+  foreach(module IN LISTS modules)
+    target_sources(esa PRIVATE $<TARGET_OBJECTS:${module}>)
+  endforeach()
+  target_link_libraries(esa PRIVATE ${modules} esa_options)
   target_include_directories(esa PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)

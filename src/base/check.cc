@@ -5,8 +5,8 @@
 
 namespace esa {
 
-void CheckFailed(const char* condition, std::source_location where) {
-  std::fprintf(stderr, "%s:%u: check failed: %s\n", where.file_name(), where.line(), condition);
+void CheckFailed(const char* condition, const char* file, int line) {
+  std::fprintf(stderr, "%s:%d: check failed: %s\n", file, line, condition);
   std::abort();
 }
 

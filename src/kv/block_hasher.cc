@@ -66,10 +66,9 @@ BlockId BlockHasher::Digest(std::span<const std::uint8_t> message) const {
 
 BlockId BlockHasher::Next(const BlockId& parent, std::span<const std::int32_t> tokens) const {
   ESA_CHECK(static_cast<int>(tokens.size()) == block_tokens_);
-  Bytes message(parent.bytes.begin(), parent.bytes.end());
-  const std::size_t at = message.size();
-  message.resize(at + tokens.size_bytes());
-  std::memcpy(message.data() + at, tokens.data(), tokens.size_bytes());
+  Bytes message(parent.bytes.size() + tokens.size_bytes());
+  std::memcpy(message.data(), parent.bytes.data(), parent.bytes.size());
+  std::memcpy(message.data() + parent.bytes.size(), tokens.data(), tokens.size_bytes());
   return Digest(message);
 }
 
