@@ -1,0 +1,75 @@
+#include "sparse/windows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace esa {
+namespace {
+
+void Append(std::vector<BlockIndex>& blocks, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t b = begin; b < end; ++b) blocks.push_back(static_cast<BlockIndex>(b));
+}
+
+}  // namespace
+
+Windows ReadWindows(OptionReader& reader) {
+  const Windows defaults;
+  return {.init = reader.Int("init_window_sz", defaults.init, 0, kMostWindowBlocks),
+          .local = reader.Int("local_window_sz", defaults.local, 1, kMostWindowBlocks)};
+}
+
+BlockRange BlocksBetween(const Windows& windows, const SequenceShape& shape) {
+  const std::int64_t end = std::min(shape.num_blocks() - windows.local, shape.sealed_blocks);
+  if (end <= windows.init) return {};
+  return {static_cast<BlockIndex>(windows.init), static_cast<BlockIndex>(end)};
+}
+
+std::int64_t Share(std::int64_t count, double ratio) {
+  return static_cast<std::int64_t>(std::floor(static_cast<double>(count) * ratio + 1e-9));
+}
+
+std::int64_t ResidentBetween(const Windows& windows, double ratio, std::int64_t stride,
+                             const SequenceShape& shape) {
+  const std::int64_t n = shape.num_blocks();
+  const std::int64_t between = std::max<std::int64_t>(0, n - windows.init - windows.local);
+  const std::int64_t since = (2 * stride + shape.block_tokens - 1) / shape.block_tokens + 1;
+  return std::min(n, windows.init + Share(between, ratio) + windows.local + since);
+}
+
+Selection SelectAround(BlockRange between, std::span<const BlockIndex> chosen,
+                       std::int64_t sealed_blocks) {
+  Selection selection;
+  const std::int64_t local_begin = between.size() > 0 ? between.end : 0;
+  if (between.size() > 0) {
+    Append(selection.blocks, 0, std::min<std::int64_t>(between.begin, sealed_blocks));
+    selection.blocks.insert(selection.blocks.end(), chosen.begin(), chosen.end());
+  }
+  Append(selection.blocks, local_begin, sealed_blocks);
+  selection.next = static_cast<BlockIndex>(std::max(local_begin, sealed_blocks));
+  return selection;
+}
+
+void LayerSelection::Load(AttentionStep& step, Selection selection) {
+  step.StartLoad(selection.blocks);
+  coming_ = std::move(selection);
+  loading_ = true;
+}
+
+void LayerSelection::Adopt(AttentionStep& step) {
+  if (!loading_) return;
+  loading_ = false;
+  used_ = std::exchange(coming_, {});
+  const std::vector<BlockIndex> failed = step.WaitLoad();
+  std::erase_if(used_.blocks, [&failed](BlockIndex block) {
+    return std::binary_search(failed.begin(), failed.end(), block);
+  });
+}
+
+void LayerSelection::Attend(AttentionStep& step) const {
+  std::vector<BlockIndex> blocks = used_.blocks;
+  Append(blocks, used_.next, step.shape().sealed_blocks);
+  step.Attend(blocks);
+}
+
+}  // namespace esa
