@@ -1,0 +1,208 @@
+// Every algorithm against a step that checks the framework's contract, and ESA's schedule.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+
+#include "esa/sparse_attention.h"
+
+namespace esa {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+using Blocks = std::vector<BlockIndex>;
+
+// One layer of an engine: keeps which blocks are resident, as StartLoad documents it. Retrieval
+// returns the first k candidates.
+class FakeStep : public AttentionStep {
+ public:
+  FakeStep(std::int64_t prompt_tokens, int block_tokens) {
+    shape_ = {.prompt_tokens = prompt_tokens, .context_tokens = prompt_tokens,
+              .sealed_blocks = (prompt_tokens - 1) / block_tokens, .block_tokens = block_tokens,
+              .num_layers = 1, .num_heads = 4, .num_kv_heads = 2, .head_dim = 2};
+    for (BlockIndex b = 0; b < shape_.num_blocks(); ++b) resident_.insert(b);
+  }
+
+  int layer() const override { return 0; }
+  std::int64_t step() const override { return step_; }
+  const SequenceShape& shape() const override { return shape_; }
+  std::span<const float> query() const override { return query_; }
+  RepresentationView representations() const override { return {}; }
+
+  void Attend(std::span<const BlockIndex> blocks, int) override {
+    attended.assign(blocks.begin(), blocks.end());
+    ExpectSealed(attended);
+    for (BlockIndex b : attended) EXPECT_TRUE(resident_.contains(b)) << b << " at " << step_;
+  }
+  RetrievalTicket StartRetrieval(RetrievalRequest request) override {
+    events.push_back("retrieve " + std::to_string(step_));
+    last_request = std::move(request);
+    return 7;
+  }
+  Blocks Collect(RetrievalTicket ticket) override {
+    EXPECT_EQ(ticket, 7u);
+    events.push_back("collect " + std::to_string(step_));
+    Blocks best;
+    for (std::int64_t i = 0; i < last_request.k; ++i) {
+      best.push_back(last_request.candidates.begin + static_cast<BlockIndex>(i));
+    }
+    return best;
+  }
+  void StartLoad(std::span<const BlockIndex> blocks, int) override {
+    events.push_back("load " + std::to_string(step_));
+    ExpectSealed(Blocks(blocks.begin(), blocks.end()));
+    resident_ = {blocks.begin(), blocks.end()};
+    for (std::int64_t b = shape_.sealed_blocks; b < shape_.num_blocks(); ++b) {
+      resident_.insert(static_cast<BlockIndex>(b));
+    }
+  }
+  Blocks WaitLoad() override {
+    events.push_back("wait " + std::to_string(step_));
+    for (BlockIndex b : failing) resident_.erase(b);
+    return failing;
+  }
+
+  // One decode step; step 0 is run by the first call of all.
+  void Decode(SparseAttention& algorithm) {
+    if (step_ == 0) algorithm.AttentionEnd(*this);
+    ++step_;
+    ++shape_.context_tokens;
+    shape_.sealed_blocks = (shape_.context_tokens - 1) / shape_.block_tokens;
+    resident_.insert(static_cast<BlockIndex>(shape_.sealed_blocks));
+    algorithm.AttentionBegin(*this);
+    EXPECT_LE(std::ssize(attended) + 1, algorithm.ResidentBlocks(shape_)) << "step " << step_;
+    algorithm.AttentionEnd(*this);
+  }
+
+  Blocks AllSealed() const {
+    Blocks all;
+    for (BlockIndex b = 0; b < shape_.sealed_blocks; ++b) all.push_back(b);
+    return all;
+  }
+
+  std::vector<std::string> events;
+  Blocks attended;
+  Blocks failing;
+  RetrievalRequest last_request;
+
+ private:
+  void ExpectSealed(const Blocks& blocks) const {
+    for (std::size_t i = 1; i < blocks.size(); ++i) EXPECT_LT(blocks[i - 1], blocks[i]);
+    if (!blocks.empty()) {
+      EXPECT_LT(blocks.back(), shape_.sealed_blocks);
+    }
+  }
+
+  SequenceShape shape_;
+  std::int64_t step_ = 0;
+  std::vector<float> query_{1, 2, 3, 4, 5, 6, 7, 8};
+  std::set<BlockIndex> resident_;
+};
+
+std::unique_ptr<SparseAttention> Make(const std::string& name, const Options& options = {}) {
+  auto made = CreateSparseAttention(name, options);
+  EXPECT_TRUE(made) << name;
+  return std::move(*made);
+}
+
+const char* const kBuiltIn[] = {"dense", "streaming", "ESA", "random"};
+
+TEST(AlgorithmsTest, KeepTheContractOfTheStep) {
+  for (const std::string name : kBuiltIn) {
+    for (const int block_tokens : {1, 2, 4, 16}) {
+      for (const std::int64_t prompt : {1, 16, 64, 67, 160, 163}) {
+        SCOPED_TRACE(name + " " + std::to_string(block_tokens) + " " + std::to_string(prompt));
+        const auto algorithm = Make(name);
+        FakeStep step(prompt, block_tokens);
+        for (int i = 0; i < 60; ++i) step.Decode(*algorithm);
+      }
+    }
+  }
+}
+
+TEST(AlgorithmsTest, ABudgetThatCoversTheContextIsDense) {
+  for (const std::string name : {"ESA", "random"}) {
+    const auto algorithm = Make(name, {{"sparse_ratio", 1.0}});
+    FakeStep step(64, 4);
+    for (int i = 0; i < 40; ++i) {
+      step.Decode(*algorithm);
+      EXPECT_EQ(step.attended, step.AllSealed()) << name;
+    }
+  }
+}
+
+TEST(AlgorithmsTest, NameWhatIsWrong) {
+  for (const std::string name : kBuiltIn) {
+    EXPECT_THAT(CreateSparseAttention(name, {{"nonsense", true}}).error().message,
+                HasSubstr("nonsense"));
+  }
+  EXPECT_THAT(
+      CreateSparseAttention("ESA", {{"retrieval_stride", std::int64_t{2}}}).error().message,
+      HasSubstr("retrieval_stride"));
+  EXPECT_THAT(CreateSparseAttention("nobody", {}).error().message,
+              HasSubstr("ESA, dense, random, streaming"));
+}
+
+TEST(AlgorithmsTest, RegistersOnce) {
+  const SparseAttentionFactory factory = [](const Options& options) {
+    return CreateSparseAttention("dense", options);
+  };
+  EXPECT_FALSE(RegisterSparseAttention("ESA", factory));
+  EXPECT_TRUE(RegisterSparseAttention("test_only", factory));
+  EXPECT_TRUE(CreateSparseAttention("test_only", {}));
+}
+
+TEST(StreamingTest, AttendsSinksAndLastBlocks) {
+  const auto algorithm = Make("streaming");
+  FakeStep step(32, 4);
+  step.Decode(*algorithm);  // 33 tokens: blocks 0 to 7 and a tail
+  EXPECT_THAT(step.attended, ElementsAre(0, 7));
+}
+
+TEST(EsaTest, FollowsTheSchedule) {
+  const auto algorithm = Make("ESA");
+  FakeStep step(64, 4);
+  for (int i = 0; i < 7; ++i) step.Decode(*algorithm);
+  EXPECT_THAT(step.events,
+              ElementsAre("retrieve 0", "collect 0", "load 0", "wait 1", "retrieve 2",
+                          "collect 5", "load 5", "wait 6", "retrieve 7"));
+}
+
+TEST(EsaTest, SelectsBetweenTheWindowsAndAllTokensSince) {
+  const auto algorithm = Make("ESA");
+  FakeStep step(64, 4);  // 16 blocks: range 13, top_k 2
+  step.Decode(*algorithm);
+  EXPECT_EQ(step.last_request.candidates.begin, 1);
+  EXPECT_EQ(step.last_request.candidates.end, 14);
+  EXPECT_EQ(step.last_request.k, 2);
+  EXPECT_THAT(step.last_request.query, ElementsAre(2, 3, 6, 7));  // means of head pairs
+  EXPECT_THAT(step.attended, ElementsAre(0, 1, 2, 14, 15));
+  for (int i = 0; i < 4; ++i) step.Decode(*algorithm);  // 69 tokens: block 16 is sealed
+  EXPECT_THAT(step.attended, ElementsAre(0, 1, 2, 14, 15, 16));
+}
+
+TEST(EsaTest, LeavesOutWhatFailedToLoad) {
+  const auto algorithm = Make("ESA");
+  FakeStep step(64, 4);
+  step.failing = {2};
+  step.Decode(*algorithm);
+  EXPECT_THAT(step.attended, ElementsAre(0, 1, 14, 15));
+}
+
+TEST(EsaTest, AShortPromptIsDense) {
+  const auto algorithm = Make("ESA");
+  FakeStep step(15, 4);
+  for (int i = 0; i < 40; ++i) {
+    step.Decode(*algorithm);
+    EXPECT_EQ(step.attended, step.AllSealed());
+  }
+  EXPECT_THAT(step.events, IsEmpty());
+}
+
+}  // namespace
+}  // namespace esa
