@@ -63,6 +63,7 @@ struct RequestStats {
   std::int64_t failed_dumps = 0;
   bool sparse = false;                    // a step attended to fewer blocks than the context has
   bool degraded = false;
+  std::string store_error;  // why a dump failed, empty when none did
 };
 
 struct Completion {

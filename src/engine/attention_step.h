@@ -1,0 +1,49 @@
+// The services an algorithm is given at one layer of one step, over working set and retrieval.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "engine/engine_core.h"
+#include "esa/sparse_attention.h"
+
+namespace esa {
+
+class EngineStep final : public AttentionStep {
+ public:
+  EngineStep(const EngineCore& core, Sequence& sequence, int layer, std::int64_t step,
+             const SequenceShape& shape, std::span<const float> query)
+      : core_(core),
+        sequence_(sequence),
+        layer_(layer),
+        step_(step),
+        shape_(shape),
+        query_(query) {}
+
+  int layer() const override { return layer_; }
+  std::int64_t step() const override { return step_; }
+  const SequenceShape& shape() const override { return shape_; }
+  std::span<const float> query() const override { return query_; }
+  RepresentationView representations() const override {
+    return sequence_.representations.View(layer_, shape_.sealed_blocks);
+  }
+  void Attend(std::span<const BlockIndex> blocks, int kv_head) override;
+  RetrievalTicket StartRetrieval(RetrievalRequest request) override;
+  std::vector<BlockIndex> Collect(RetrievalTicket ticket) override;
+  void StartLoad(std::span<const BlockIndex> blocks, int kv_head) override;
+  std::vector<BlockIndex> WaitLoad() override;
+
+  // What Attend named, by KV head.
+  const std::vector<std::vector<BlockIndex>>& selections() const { return selections_; }
+
+ private:
+  const EngineCore& core_;
+  Sequence& sequence_;
+  int layer_;
+  std::int64_t step_;
+  SequenceShape shape_;
+  std::span<const float> query_;
+  std::vector<std::vector<BlockIndex>> selections_;
+};
+
+}  // namespace esa

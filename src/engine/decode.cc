@@ -1,0 +1,211 @@
+#include "engine/decode.h"
+
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "engine/attention_step.h"
+#include "engine/stopwatch.h"
+#include "ops/attention.h"
+
+namespace esa {
+
+class Decoder::Pass final : public AttentionBackend {
+ public:
+  explicit Pass(const EngineCore& core) : core_(core), config_(core.model->config()) {}
+
+  Status Step(std::span<Sequence* const> batch);
+  Status Attend(int layer, const float* q, const float* k, const float* v, std::int64_t rows,
+                float* out) override;
+
+ private:
+  Status AttendOne(int layer, Sequence& seq, const float* q, const float* k, const float* v,
+                   float* out);
+  Status Append(int layer, Sequence& seq, std::int64_t position, const float* k, const float* v);
+  void PinSelection(int layer, Sequence& seq, EngineStep& step);
+  void SealBlock(Sequence& seq, std::int64_t block);
+  void DumpScratch(Sequence& seq, std::int64_t block);
+
+  const EngineCore& core_;
+  const ModelConfig& config_;
+  std::span<Sequence* const> batch_;
+  ForwardScratch scratch_;
+  std::vector<float> hidden_;  // [batch, hidden_size]
+  std::vector<float> logits_;  // [batch, vocab_size]
+  std::vector<std::int32_t> tokens_;
+  std::vector<std::int32_t> positions_;
+  std::vector<std::vector<BlockIndex>> pinned_;  // by KV head, of the sequence at hand
+  std::vector<std::vector<SliceView>> views_;    // likewise
+  std::vector<DecodeAttentionItem> items_;
+};
+
+Status Decoder::Pass::Append(int layer, Sequence& seq, std::int64_t position, const float* k,
+                             const float* v) {
+  const SliceLayout& layout = core_.geometry.slice;
+  const std::int64_t block = position / layout.block_tokens;
+  const int at = static_cast<int>(position % layout.block_tokens);
+  for (int head = 0; head < config_.num_kv_heads; ++head) {
+    if (at == 0) {
+      ESA_RETURN_IF_ERROR(core_.working_set->Create(seq.cache, layer, head, block));
+    } else {
+      core_.working_set->Pin(seq.cache.At(layer, head, block));
+    }
+    const std::int64_t from = static_cast<std::int64_t>(head) * config_.head_dim;
+    AppendToSlice(layout, seq.cache.At(layer, head, block).slot.data(), at, 1, k + from, v + from,
+                  config_.head_dim);
+  }
+  return {};
+}
+
+void Decoder::Pass::PinSelection(int layer, Sequence& seq, EngineStep& step) {
+  const Stopwatch watch;
+  const std::uint64_t before = core_.working_set->counters().loaded_bytes;
+  pinned_.resize(static_cast<std::size_t>(config_.num_kv_heads));
+  for (int head = 0; head < config_.num_kv_heads; ++head) {
+    std::vector<BlockIndex>& blocks = pinned_[static_cast<std::size_t>(head)];
+    blocks = step.selections()[static_cast<std::size_t>(head)];
+    const std::vector<BlockIndex> failed =
+        core_.working_set->PinResident(seq.cache, layer, head, blocks);
+    if (failed.empty()) continue;
+    seq.stats.degraded = true;
+    std::erase_if(blocks, [&](BlockIndex block) {
+      return std::find(failed.begin(), failed.end(), block) != failed.end();
+    });
+  }
+  if (core_.working_set->counters().loaded_bytes != before) {
+    seq.stats.load_stall_seconds += watch.Seconds();
+  }
+}
+
+Status Decoder::Pass::AttendOne(int layer, Sequence& seq, const float* q, const float* k,
+                                const float* v, float* out) {
+  const SliceLayout& layout = core_.geometry.slice;
+  const std::int64_t position = static_cast<std::int64_t>(seq.tokens.size()) - 1;
+  const std::int64_t sealed = position / layout.block_tokens;
+  const std::int64_t values = static_cast<std::int64_t>(config_.num_heads) * config_.head_dim;
+  ESA_RETURN_IF_ERROR(Append(layer, seq, position, k, v));
+  EngineStep step(core_, seq, layer, position + 1 - seq.prompt_tokens,
+                  seq.Shape(position + 1, sealed, config_.num_heads),
+                  {q, static_cast<std::size_t>(values)});
+  seq.algorithm->AttentionBegin(step);
+  ESA_CHECK(!step.selections().empty());
+  PinSelection(layer, seq, step);
+
+  const int group = config_.num_heads / config_.num_kv_heads;
+  views_.resize(static_cast<std::size_t>(config_.num_kv_heads));
+  items_.clear();
+  for (int head = 0; head < config_.num_kv_heads; ++head) {
+    std::vector<SliceView>& views = views_[static_cast<std::size_t>(head)];
+    views.clear();
+    const auto add = [&](std::int64_t block, std::int64_t tokens) {
+      views.push_back({.data = seq.cache.At(layer, head, block).slot.data(),
+                       .first_position = static_cast<std::int32_t>(block * layout.block_tokens),
+                       .num_tokens = static_cast<std::int32_t>(tokens)});
+    };
+    for (BlockIndex block : pinned_[static_cast<std::size_t>(head)])
+      add(block, layout.block_tokens);
+    add(sealed, position % layout.block_tokens + 1);
+    const std::int64_t offset = static_cast<std::int64_t>(head) * group * config_.head_dim;
+    items_.push_back({.q = q + offset, .out = out + offset, .slices = views});
+  }
+  DecodeAttention(layout, items_, group, 1.0f / std::sqrt(static_cast<float>(config_.head_dim)));
+
+  for (int head = 0; head < config_.num_kv_heads; ++head) {
+    core_.working_set->Unpin(seq.cache.At(layer, head, sealed));
+    for (BlockIndex block : pinned_[static_cast<std::size_t>(head)]) {
+      core_.working_set->Unpin(seq.cache.At(layer, head, block));
+    }
+  }
+  seq.algorithm->AttentionEnd(step);
+  return {};
+}
+
+Status Decoder::Pass::Attend(int layer, const float* q, const float* k, const float* v,
+                             std::int64_t rows, float* out) {
+  const std::int64_t q_values = static_cast<std::int64_t>(config_.num_heads) * config_.head_dim;
+  const std::int64_t kv_values = static_cast<std::int64_t>(config_.num_kv_heads) * config_.head_dim;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    Sequence& seq = *batch_[static_cast<std::size_t>(row)];
+    const WorkingSetCounters& counters = core_.working_set->counters();
+    const std::uint64_t loaded = counters.loaded_bytes;
+    const std::int64_t failed = counters.failed_loads;
+    ESA_RETURN_IF_ERROR(AttendOne(layer, seq, q + row * q_values, k + row * kv_values,
+                                  v + row * kv_values, out + row * q_values));
+    seq.stats.loaded_bytes += counters.loaded_bytes - loaded;
+    seq.stats.failed_loads += counters.failed_loads - failed;
+  }
+  return {};
+}
+
+// KV made under a sparse selection must never serve another request: such a block has an id of
+// random bits, known to this sequence alone, and leaves the store with it.
+void Decoder::Pass::DumpScratch(Sequence& seq, std::int64_t block) {
+  BlockStore* store = core_.working_set->store();
+  if (store == nullptr || !core_.may_spill) return;
+  const std::size_t size = static_cast<std::size_t>(core_.geometry.slice.block_tokens);
+  BlockId& id = seq.cache.id(block);
+  ESA_CHECK(RAND_bytes(id.bytes.data(), static_cast<int>(id.bytes.size())) == 1);
+  const BlockId parent = block > 0 ? seq.cache.id(block - 1) : core_.hasher->Root();
+  const std::span<const std::int32_t> tokens(
+      seq.tokens.data() + static_cast<std::size_t>(block) * size, size);
+  Result<bool> opened = store->Begin({.id = id, .tokens = tokens}, parent);
+  if (!opened || !*opened) {
+    if (!opened) core_.working_set->CountFailedDump(opened.error());
+    return;
+  }
+  store->Pin({&id, 1});
+  seq.pinned.push_back(id);
+  seq.scratch.push_back(id);
+  for (int layer = 0; layer < config_.num_layers; ++layer) {
+    core_.working_set->Dump(seq.cache, layer, block, seq.representations.Mean(layer, block, 0));
+  }
+}
+
+void Decoder::Pass::SealBlock(Sequence& seq, std::int64_t block) {
+  for (int layer = 0; layer < config_.num_layers; ++layer) {
+    for (int head = 0; head < config_.num_kv_heads; ++head) {
+      MeanKey(core_.geometry.slice, seq.cache.At(layer, head, block).slot.data(),
+              core_.geometry.slice.block_tokens, seq.representations.Mean(layer, block, head));
+    }
+  }
+  DumpScratch(seq, block);
+  seq.algorithm->BlockSealed(static_cast<BlockIndex>(block));
+}
+
+Status Decoder::Pass::Step(std::span<Sequence* const> batch) {
+  batch_ = batch;
+  const std::size_t rows = batch.size();
+  tokens_.resize(rows);
+  positions_.resize(rows);
+  for (std::size_t i = 0; i < rows; ++i) {
+    tokens_[i] = batch[i]->tokens.back();
+    positions_[i] = static_cast<std::int32_t>(batch[i]->tokens.size()) - 1;
+  }
+  hidden_.resize(rows * static_cast<std::size_t>(config_.hidden_size));
+  logits_.resize(rows * static_cast<std::size_t>(config_.vocab_size));
+  core_.model->Embed(tokens_, hidden_.data());
+  const ForwardBatch forward{
+      .rows = static_cast<std::int64_t>(rows), .positions = positions_, .hidden = hidden_.data()};
+  for (int layer = 0; layer < config_.num_layers; ++layer) {
+    ESA_RETURN_IF_ERROR(core_.model->ForwardLayer(layer, forward, *this, scratch_));
+  }
+  core_.model->Logits(hidden_.data(), static_cast<std::int64_t>(rows), logits_.data());
+  const int block_tokens = core_.geometry.slice.block_tokens;
+  for (std::size_t i = 0; i < rows; ++i) {
+    const float* from = logits_.data() + i * static_cast<std::size_t>(config_.vocab_size);
+    batch[i]->logits.assign(from, from + config_.vocab_size);
+    const std::int64_t length = positions_[i] + 1;
+    if (length % block_tokens == 0) SealBlock(*batch[i], length / block_tokens - 1);
+  }
+  return {};
+}
+
+Decoder::Decoder(const EngineCore& core) : pass_(std::make_unique<Pass>(core)) {}
+Decoder::~Decoder() = default;
+Status Decoder::Step(std::span<Sequence* const> batch) { return pass_->Step(batch); }
+
+}  // namespace esa

@@ -1,0 +1,339 @@
+#include "engine/prefill.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <span>
+
+#include "base/status_macros.h"
+#include "engine/attention_step.h"
+#include "ops/attention.h"
+
+namespace esa {
+namespace {
+
+constexpr int kRestoreTries = 3;
+
+class PrefillPass final : public AttentionBackend {
+ public:
+  PrefillPass(const EngineCore& core, Sequence& sequence)
+      : core_(core),
+        seq_(sequence),
+        config_(core.model->config()),
+        block_tokens_(core.geometry.slice.block_tokens),
+        prompt_(sequence.prompt_tokens),
+        num_blocks_((prompt_ + block_tokens_ - 1) / block_tokens_),
+        to_dump_(static_cast<std::size_t>(num_blocks_)) {}
+
+  Status OpenAndRun(const PrefillProgress& progress);
+  // Computes tokens [restored, prompt); those before come from the store.
+  Status Run(std::int64_t restored, bool keep_kv, const PrefillProgress& progress);
+
+  Status Attend(int layer, const float* q, const float* k, const float* v, std::int64_t rows,
+                float* out) override;
+
+  // Gives up what was computed and dumped so far.
+  void Abandon();
+
+  bool restore_failed() const { return restore_failed_; }
+  const std::vector<float>& hidden() const { return hidden_; }  // [computed tokens, hidden_size]
+
+ private:
+  // Opens the prompt's blocks in the store; returns how many tokens come from it.
+  Result<std::int64_t> OpenBlocks();
+  Status LoadRepresentations(std::int64_t restored);
+  Status PinRestored(int layer, std::int64_t restored);
+  Status AppendRows(int layer, const float* k, const float* v, std::int64_t rows);
+  void SealBlocks(int layer, std::int64_t from, std::int64_t to);
+  void SelectFirst(int layer);
+  void ReleaseLayer(int layer, bool keep_kv);
+  Status CheckLayerFits() const;
+
+  const EngineCore& core_;
+  Sequence& seq_;
+  const ModelConfig& config_;
+  const int block_tokens_;
+  const std::int64_t prompt_;
+  const std::int64_t num_blocks_;
+  std::vector<bool> to_dump_;  // by block: it is open in the store
+  std::int64_t stored_ = 0;    // leading blocks that the store holds
+  bool restore_failed_ = false;
+  std::vector<float> hidden_;
+  std::vector<float> last_query_;  // [num_heads, head_dim]
+  std::int64_t chunk_begin_ = 0;   // position of the first row given to Attend
+};
+
+Status PrefillPass::CheckLayerFits() const {
+  const std::int64_t slots = num_blocks_ * config_.num_kv_heads;
+  const SlicePool& pool = core_.working_set->pool();
+  if (slots <= pool.num_slots()) return {};
+  return ResourceExhausted(
+      "the KV of one layer of this prompt needs " + std::to_string(slots * pool.slot_bytes()) +
+      " bytes (" + std::to_string(prompt_) + " tokens), KV memory is " +
+      std::to_string(pool.num_slots() * pool.slot_bytes()) + " bytes: give it more");
+}
+
+Result<std::int64_t> PrefillPass::OpenBlocks() {
+  BlockStore* store = core_.working_set->store();
+  const std::int64_t full = prompt_ / block_tokens_;
+  if (store == nullptr) return std::int64_t{0};
+  const std::span<const std::int32_t> tokens(seq_.tokens.data(), static_cast<std::size_t>(prompt_));
+  const std::vector<BlockId> ids = core_.hasher->Chain(tokens);
+  std::vector<BlockKey> keys;
+  for (std::int64_t b = 0; b < full; ++b) {
+    seq_.cache.id(b) = ids[static_cast<std::size_t>(b)];
+    keys.push_back({.id = ids[static_cast<std::size_t>(b)],
+                    .tokens = tokens.subspan(static_cast<std::size_t>(b * block_tokens_),
+                                             static_cast<std::size_t>(block_tokens_))});
+  }
+  if (seq_.pinned.empty()) {
+    store->Pin(ids);
+    seq_.pinned = ids;
+  }
+  stored_ = static_cast<std::int64_t>(store->LookupPrefix(keys));
+  const std::int64_t chunk = core_.prefill_chunk_tokens;
+  const std::int64_t restored = std::min(stored_ * block_tokens_, prompt_ - 1) / chunk * chunk;
+  for (std::int64_t b = 0; b < full; ++b) {
+    for (int layer = 0; layer < config_.num_layers; ++layer) {
+      for (int head = 0; head < config_.num_kv_heads; ++head) {
+        seq_.cache.At(layer, head, b).durable = b * block_tokens_ < restored;
+      }
+    }
+    if (b < stored_) continue;
+    Result<bool> opened =
+        store->Begin(keys[static_cast<std::size_t>(b)],
+                     b == 0 ? core_.hasher->Root() : ids[static_cast<std::size_t>(b - 1)]);
+    // A store that takes no block (full, read-only) costs the dump, not the answer.
+    if (!opened) {
+      core_.working_set->CountFailedDump(opened.error());
+      continue;
+    }
+    to_dump_[static_cast<std::size_t>(b)] = *opened;
+  }
+  return restored;
+}
+
+Status PrefillPass::OpenAndRun(const PrefillProgress& progress) {
+  restore_failed_ = false;
+  ESA_ASSIGN_OR_RETURN(std::int64_t restored, OpenBlocks());
+  if (Status loaded = LoadRepresentations(restored); !loaded) {
+    restore_failed_ = true;
+    return loaded;
+  }
+  seq_.stats.restored_tokens = restored;
+  return Run(restored, true, progress);
+}
+
+void PrefillPass::Abandon() {
+  core_.working_set->Finish(seq_.cache);
+  BlockStore* store = core_.working_set->store();
+  for (std::int64_t b = 0; store != nullptr && b < num_blocks_; ++b) {
+    if (!to_dump_[static_cast<std::size_t>(b)]) continue;
+    store->Abandon(seq_.cache.id(b));
+    to_dump_[static_cast<std::size_t>(b)] = false;
+  }
+}
+
+Status PrefillPass::LoadRepresentations(std::int64_t restored) {
+  const std::int64_t blocks = restored / block_tokens_;
+  if (blocks == 0) return {};
+  BlockStore* store = core_.working_set->store();
+  const std::size_t floats =
+      static_cast<std::size_t>(core_.geometry.slices_per_block() * config_.head_dim);
+  std::vector<float> buffer(floats * static_cast<std::size_t>(blocks));
+  std::vector<SliceRead> reads;
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    float* at = buffer.data() + static_cast<std::size_t>(b) * floats;
+    reads.push_back({.id = seq_.cache.id(b),
+                     .part = kRepresentations,
+                     .destination = reinterpret_cast<std::byte*>(at)});
+  }
+  ESA_ASSIGN_OR_RETURN(const TaskId task, store->Load(std::move(reads)));
+  ESA_ASSIGN_OR_RETURN(const TaskResult result, store->Wait(task, BlockStore::Deadline::max()));
+  if (!result.failures.empty()) return result.failures.front().error;
+  seq_.stats.restored_bytes += result.bytes;
+  const float* from = buffer.data();
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    for (int layer = 0; layer < config_.num_layers; ++layer) {
+      for (int head = 0; head < config_.num_kv_heads; ++head, from += config_.head_dim) {
+        std::copy_n(from, config_.head_dim, seq_.representations.Mean(layer, b, head));
+      }
+    }
+  }
+  return {};
+}
+
+Status PrefillPass::PinRestored(int layer, std::int64_t restored) {
+  if (restored == 0) return {};
+  std::vector<BlockIndex> blocks(static_cast<std::size_t>(restored / block_tokens_));
+  std::iota(blocks.begin(), blocks.end(), 0);
+  const std::uint64_t before = core_.working_set->counters().loaded_bytes;
+  for (int head = 0; head < config_.num_kv_heads; ++head) {
+    if (!core_.working_set->PinResident(seq_.cache, layer, head, blocks).empty()) {
+      restore_failed_ = true;
+      return IoError("a stored block of the prompt could not be loaded");
+    }
+  }
+  seq_.stats.restored_bytes += core_.working_set->counters().loaded_bytes - before;
+  return {};
+}
+
+Status PrefillPass::Run(std::int64_t restored, bool keep_kv, const PrefillProgress& progress) {
+  ESA_RETURN_IF_ERROR(CheckLayerFits());
+  const std::int64_t computed = prompt_ - restored;
+  const std::int64_t width = config_.hidden_size;
+  const std::int64_t chunk = core_.prefill_chunk_tokens;
+  hidden_.resize(static_cast<std::size_t>(computed * width));
+  core_.model->Embed(
+      std::span(seq_.tokens)
+          .subspan(static_cast<std::size_t>(restored), static_cast<std::size_t>(computed)),
+      hidden_.data());
+  std::vector<std::int32_t> positions(static_cast<std::size_t>(computed));
+  std::iota(positions.begin(), positions.end(), static_cast<std::int32_t>(restored));
+  ForwardScratch scratch;
+  for (int layer = 0; layer < config_.num_layers; ++layer) {
+    ESA_RETURN_IF_ERROR(PinRestored(layer, restored));
+    for (std::int64_t at = 0; at < computed; at += chunk) {
+      const std::int64_t rows = std::min(chunk, computed - at);
+      chunk_begin_ = restored + at;
+      const ForwardBatch batch{.rows = rows,
+                               .positions = std::span(positions).subspan(
+                                   static_cast<std::size_t>(at), static_cast<std::size_t>(rows)),
+                               .hidden = hidden_.data() + at * width};
+      ESA_RETURN_IF_ERROR(core_.model->ForwardLayer(layer, batch, *this, scratch));
+      if (progress) {
+        progress((layer + static_cast<double>(at + rows) / static_cast<double>(computed)) /
+                 config_.num_layers);
+      }
+    }
+    if (keep_kv) SelectFirst(layer);
+    ReleaseLayer(layer, keep_kv);
+  }
+  return {};
+}
+
+Status PrefillPass::AppendRows(int layer, const float* k, const float* v, std::int64_t rows) {
+  const std::int64_t stride = static_cast<std::int64_t>(config_.num_kv_heads) * config_.head_dim;
+  for (std::int64_t row = 0; row < rows;) {
+    const std::int64_t position = chunk_begin_ + row;
+    const std::int64_t block = position / block_tokens_;
+    const int at = static_cast<int>(position % block_tokens_);
+    const int count = static_cast<int>(std::min<std::int64_t>(block_tokens_ - at, rows - row));
+    for (int head = 0; head < config_.num_kv_heads; ++head) {
+      if (at == 0) {
+        ESA_RETURN_IF_ERROR(core_.working_set->Create(seq_.cache, layer, head, block));
+      }
+      const std::int64_t from = row * stride + head * config_.head_dim;
+      AppendToSlice(core_.geometry.slice, seq_.cache.At(layer, head, block).slot.data(), at, count,
+                    k + from, v + from, stride);
+    }
+    row += count;
+  }
+  return {};
+}
+
+void PrefillPass::SealBlocks(int layer, std::int64_t from, std::int64_t to) {
+  for (std::int64_t block = from; block < to; ++block) {
+    for (int head = 0; head < config_.num_kv_heads; ++head) {
+      SliceEntry& entry = seq_.cache.At(layer, head, block);
+      MeanKey(core_.geometry.slice, entry.slot.data(), block_tokens_,
+              seq_.representations.Mean(layer, block, head));
+      // Stored, yet computed again because a chunk begins before the end of what is stored.
+      entry.durable = block < stored_;
+    }
+    if (to_dump_[static_cast<std::size_t>(block)]) {
+      core_.working_set->Dump(seq_.cache, layer, block, seq_.representations.Mean(layer, block, 0));
+    }
+  }
+}
+
+Status PrefillPass::Attend(int layer, const float* q, const float* k, const float* v,
+                           std::int64_t rows, float* out) {
+  ESA_RETURN_IF_ERROR(AppendRows(layer, k, v, rows));
+  const std::int64_t end = chunk_begin_ + rows;
+  const int heads = config_.num_kv_heads;
+  const int group = config_.num_heads / heads;
+  const std::int64_t blocks = (end + block_tokens_ - 1) / block_tokens_;
+  std::vector<SliceView> views(static_cast<std::size_t>(blocks * heads));
+  std::vector<PrefillAttentionItem> items;
+  for (int head = 0; head < heads; ++head) {
+    SliceView* first = views.data() + head * blocks;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      const std::int64_t start = b * block_tokens_;
+      first[b] = {.data = seq_.cache.At(layer, head, b).slot.data(),
+                  .first_position = static_cast<std::int32_t>(start),
+                  .num_tokens = static_cast<std::int32_t>(
+                      std::min<std::int64_t>(block_tokens_, end - start))};
+    }
+    const std::int64_t offset = static_cast<std::int64_t>(head) * group * config_.head_dim;
+    items.push_back({.q = q + offset,
+                     .out = out + offset,
+                     .row_stride = static_cast<std::int64_t>(config_.num_heads) * config_.head_dim,
+                     .num_rows = rows,
+                     .first_position = static_cast<std::int32_t>(chunk_begin_),
+                     .slices = {first, static_cast<std::size_t>(blocks)}});
+  }
+  PrefillAttention(core_.geometry.slice, items, group,
+                   1.0f / std::sqrt(static_cast<float>(config_.head_dim)));
+  SealBlocks(layer, chunk_begin_ / block_tokens_, end / block_tokens_);
+  if (end == prompt_) {
+    const std::int64_t values = static_cast<std::int64_t>(config_.num_heads) * config_.head_dim;
+    last_query_.assign(q + (rows - 1) * values, q + rows * values);
+  }
+  return {};
+}
+
+void PrefillPass::SelectFirst(int layer) {
+  const SequenceShape shape = seq_.Shape(prompt_, prompt_ / block_tokens_, config_.num_heads);
+  EngineStep step(core_, seq_, layer, 0, shape, last_query_);
+  seq_.algorithm->AttentionEnd(step);
+}
+
+void PrefillPass::ReleaseLayer(int layer, bool keep_kv) {
+  if (!keep_kv) {
+    core_.working_set->DropLayer(seq_.cache, layer);
+    return;
+  }
+  for (int head = 0; head < config_.num_kv_heads; ++head) {
+    for (std::int64_t b = 0; b < num_blocks_; ++b) {
+      core_.working_set->Unpin(seq_.cache.At(layer, head, b));
+    }
+  }
+}
+
+}  // namespace
+
+Status Prefill(const EngineCore& core, Sequence& sequence, const PrefillProgress& progress) {
+  PrefillPass pass(core, sequence);
+  Status done = pass.OpenAndRun(progress);
+  // A stored block that turned out to be unreadable is in quarantine now: restore up to it.
+  for (int tries = 0; tries < kRestoreTries && !done && pass.restore_failed(); ++tries) {
+    pass.Abandon();
+    done = pass.OpenAndRun(progress);
+  }
+  if (!done) {
+    pass.Abandon();
+    return done;
+  }
+  core.working_set->DrainDumps();
+  core.working_set->RestoreKept(sequence.cache);
+  for (std::int64_t b = 0; b < sequence.prompt_tokens / core.geometry.slice.block_tokens; ++b) {
+    sequence.algorithm->BlockSealed(static_cast<BlockIndex>(b));
+  }
+  const std::int64_t width = core.model->config().hidden_size;
+  sequence.logits.resize(static_cast<std::size_t>(core.model->config().vocab_size));
+  core.model->Logits(pass.hidden().data() + pass.hidden().size() - static_cast<std::size_t>(width),
+                     1, sequence.logits.data());
+  return {};
+}
+
+Result<std::vector<float>> PrefillLogits(const EngineCore& core, Sequence& sequence) {
+  PrefillPass pass(core, sequence);
+  ESA_RETURN_IF_ERROR(pass.Run(0, false, {}));
+  const std::int64_t rows = sequence.prompt_tokens;
+  std::vector<float> logits(static_cast<std::size_t>(rows * core.model->config().vocab_size));
+  core.model->Logits(pass.hidden().data(), rows, logits.data());
+  return logits;
+}
+
+}  // namespace esa

@@ -1,0 +1,49 @@
+// One request under way: its tokens, its block table, its algorithm, and what it has cost so far.
+//
+// Threading: the engine's thread only; retrieval workers read the representations of sealed blocks.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/working_set.h"
+#include "esa/llm.h"
+#include "esa/sparse_attention.h"
+#include "kv/block_hasher.h"
+#include "retrieval/representation_table.h"
+
+namespace esa {
+
+struct Sequence {
+  Sequence(const KvGeometry& geometry, std::int64_t max_blocks)
+      : cache(geometry, max_blocks),
+        representations(geometry.num_layers, geometry.num_kv_heads, geometry.slice.head_dim,
+                        max_blocks) {}
+
+  std::vector<std::int32_t> tokens;  // prompt and generated
+  std::int64_t prompt_tokens = 0;
+  SequenceCache cache;
+  RepresentationTable representations;
+  std::unique_ptr<SparseAttention> algorithm;
+  std::vector<BlockId> pinned;   // in the store, while the sequence lives
+  std::vector<BlockId> scratch;  // blocks of its own, removed from the store at the end
+  RequestStats stats;
+  std::vector<float> logits;  // after the newest token, [vocab_size]
+
+  SequenceShape Shape(std::int64_t context_tokens, std::int64_t sealed_blocks,
+                      int num_heads) const {
+    const KvGeometry& geometry = cache.geometry();
+    return {.prompt_tokens = prompt_tokens,
+            .context_tokens = context_tokens,
+            .sealed_blocks = sealed_blocks,
+            .block_tokens = geometry.slice.block_tokens,
+            .num_layers = geometry.num_layers,
+            .num_heads = num_heads,
+            .num_kv_heads = geometry.num_kv_heads,
+            .head_dim = geometry.slice.head_dim};
+  }
+};
+
+}  // namespace esa

@@ -1,0 +1,311 @@
+#include "engine/working_set.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace esa {
+namespace {
+
+using State = SliceEntry::State;
+
+void SortUnique(std::vector<BlockIndex>* blocks) {
+  std::sort(blocks->begin(), blocks->end());
+  blocks->erase(std::unique(blocks->begin(), blocks->end()), blocks->end());
+}
+
+}  // namespace
+
+WorkingSet::~WorkingSet() { DrainDumps(); }
+
+void WorkingSet::Enlist(SliceEntry& entry) {
+  Order& order = OrderOf(entry);
+  entry.previous = order.last;
+  entry.next = nullptr;
+  (order.last != nullptr ? order.last->next : order.first) = &entry;
+  order.last = &entry;
+}
+
+void WorkingSet::Unlist(SliceEntry& entry) {
+  Order& order = OrderOf(entry);
+  (entry.previous != nullptr ? entry.previous->next : order.first) = entry.next;
+  (entry.next != nullptr ? entry.next->previous : order.last) = entry.previous;
+  entry.previous = entry.next = nullptr;
+}
+
+void WorkingSet::Pin(SliceEntry& entry) {
+  if (Evictable(entry)) Unlist(entry);
+  ++entry.pins;
+}
+
+void WorkingSet::Unpin(SliceEntry& entry) {
+  ESA_CHECK(entry.pins > 0);
+  --entry.pins;
+  if (Evictable(entry)) Enlist(entry);
+}
+
+void WorkingSet::SetKept(SliceEntry& entry, bool kept) {
+  if (entry.kept == kept) return;
+  const bool listed = Evictable(entry);
+  if (listed) Unlist(entry);
+  entry.kept = kept;
+  if (listed) Enlist(entry);
+}
+
+void WorkingSet::Forget(SliceEntry& entry) {
+  if (Evictable(entry)) Unlist(entry);
+  entry.slot.Reset();
+  entry.state = State::kAbsent;
+}
+
+bool WorkingSet::Evict(bool kept_too) {
+  SliceEntry* victim = loose_.first;
+  if (victim == nullptr && kept_too) victim = kept_.first;
+  if (victim == nullptr) return false;
+  Forget(*victim);
+  return true;
+}
+
+SliceSlot WorkingSet::Allocate(bool kept_too) {
+  ReapDumps();
+  while (true) {
+    if (SliceSlot slot = pool_->Allocate()) return slot;
+    if (Evict(false) || (kept_too && dumps_.empty() && Evict(true))) continue;
+    if (!kept_too || !WaitOldestDump()) return {};
+  }
+}
+
+Status WorkingSet::Create(SequenceCache& cache, int layer, int kv_head, std::int64_t block) {
+  SliceEntry& entry = cache.At(layer, kv_head, block);
+  ESA_CHECK(entry.state == State::kAbsent);
+  entry.slot = Allocate(true);
+  if (!entry.slot) {
+    const std::string reason = counters_.first_dump_error.empty()
+                                   ? ""
+                                   : "; the store failed: " + counters_.first_dump_error;
+    return ResourceExhausted("KV memory of " +
+                             std::to_string(pool_->num_slots() * pool_->slot_bytes()) +
+                             " bytes is full of slices that are needed at the same time" + reason);
+  }
+  entry.state = State::kResident;
+  entry.durable = false;
+  entry.pins = 1;
+  return {};
+}
+
+Result<TaskResult> WorkingSet::WaitTask(TaskId task) {
+  Result<TaskResult> result = store_->Wait(task, std::chrono::steady_clock::now() + timeout_);
+  if (!result && result.error().code == ErrorCode::kDeadlineExceeded) store_->Cancel(task);
+  return result;
+}
+
+void WorkingSet::Dump(SequenceCache& cache, int layer, std::int64_t block, const float* means) {
+  const KvGeometry& geometry = cache.geometry();
+  PendingDump dump;
+  std::vector<SliceWrite> writes;
+  for (int head = 0; head < geometry.num_kv_heads; ++head) {
+    SliceEntry& entry = cache.At(layer, head, block);
+    Pin(entry);
+    dump.entries.push_back(&entry);
+    const float* mean = means + static_cast<std::int64_t>(head) * geometry.slice.head_dim;
+    writes.push_back({.id = cache.id(block),
+                      .slice = static_cast<std::uint32_t>(geometry.slice_index(layer, head)),
+                      .data = entry.slot.data(),
+                      .representation = reinterpret_cast<const std::byte*>(mean)});
+  }
+  Result<TaskId> task = store_->Dump(std::move(writes));
+  if (task) {
+    dump.task = *task;
+    dumps_.push_back(std::move(dump));
+    return;
+  }
+  CountFailedDump(task.error());
+  for (SliceEntry* entry : dump.entries) Unpin(*entry);
+}
+
+void WorkingSet::CountFailedDump(const Error& error) {
+  ++counters_.failed_dumps;
+  if (counters_.first_dump_error.empty()) counters_.first_dump_error = error.message;
+}
+
+void WorkingSet::FinishDump(const PendingDump& dump) {
+  Result<TaskResult> result = WaitTask(dump.task);
+  std::vector<bool> failed(dump.entries.size(), !result.ok());
+  std::string error = result ? "" : result.error().message;
+  if (result) {
+    counters_.dumped_bytes += result->bytes;
+    for (const PartFailure& failure : result->failures) {
+      failed[failure.index] = true;
+      error = failure.error.message;
+    }
+  }
+  for (std::size_t i = 0; i < dump.entries.size(); ++i) {
+    dump.entries[i]->durable = !failed[i];
+    counters_.failed_dumps += failed[i] ? 1 : 0;
+    Unpin(*dump.entries[i]);
+  }
+  if (counters_.first_dump_error.empty()) counters_.first_dump_error = error;
+}
+
+bool WorkingSet::WaitOldestDump() {
+  if (dumps_.empty()) return false;
+  const PendingDump dump = std::move(dumps_.front());
+  dumps_.pop_front();
+  FinishDump(dump);
+  return true;
+}
+
+void WorkingSet::ReapDumps() {
+  while (!dumps_.empty() && store_->Poll(dumps_.front().task)) WaitOldestDump();
+}
+
+void WorkingSet::DrainDumps() {
+  while (WaitOldestDump()) {
+  }
+}
+
+void WorkingSet::StartLoad(SequenceCache& cache, int layer, int kv_head,
+                           std::span<const BlockIndex> blocks, bool kept_too) {
+  SequenceCache::Load load;
+  std::vector<SliceRead> reads;
+  for (BlockIndex block : blocks) {
+    SliceEntry& entry = cache.At(layer, kv_head, block);
+    if (entry.state != State::kAbsent || !entry.durable) continue;
+    entry.slot = Allocate(kept_too);
+    if (!entry.slot) break;
+    entry.state = State::kLoading;
+    load.entries.push_back(&entry);
+    load.blocks.push_back(block);
+    const int slice = cache.geometry().slice_index(layer, kv_head);
+    reads.push_back({.id = cache.id(block),
+                     .part = static_cast<std::uint32_t>(slice),
+                     .destination = entry.slot.data()});
+  }
+  if (reads.empty()) return;
+  Result<TaskId> task = store_->Load(std::move(reads));
+  if (!task) {
+    for (SliceEntry* entry : load.entries) Forget(*entry);
+    return;
+  }
+  load.task = *task;
+  cache.loads_[static_cast<std::size_t>(layer)].push_back(std::move(load));
+}
+
+void WorkingSet::EndLoads(SequenceCache& cache, int layer, std::vector<BlockIndex>* failed) {
+  for (SequenceCache::Load& load : cache.loads_[static_cast<std::size_t>(layer)]) {
+    Result<TaskResult> result = WaitTask(load.task);
+    std::vector<bool> bad(load.entries.size(), !result.ok());
+    if (result) {
+      counters_.loaded_bytes += result->bytes;
+      for (const PartFailure& failure : result->failures) bad[failure.index] = true;
+    }
+    for (std::size_t i = 0; i < load.entries.size(); ++i) {
+      SliceEntry& entry = *load.entries[i];
+      if (bad[i]) {
+        ++counters_.failed_loads;
+        // The store will not have it the next time either; nothing may wait for it again.
+        entry.durable = false;
+        Forget(entry);
+        failed->push_back(load.blocks[i]);
+        continue;
+      }
+      entry.state = State::kResident;
+      if (Evictable(entry)) Enlist(entry);
+    }
+  }
+  cache.loads_[static_cast<std::size_t>(layer)].clear();
+}
+
+std::int64_t WorkingSet::Keep(SequenceCache& cache, int layer, int kv_head,
+                              std::span<const BlockIndex> blocks) {
+  const int first = kv_head == kAllHeads ? 0 : kv_head;
+  const int last = kv_head == kAllHeads ? cache.geometry().num_kv_heads : kv_head + 1;
+  std::int64_t resident = 0;
+  for (int head = first; head < last; ++head) {
+    auto& kept = cache.kept_[static_cast<std::size_t>(cache.geometry().slice_index(layer, head))];
+    for (BlockIndex block : kept) SetKept(cache.At(layer, head, block), false);
+    kept.assign(blocks.begin(), blocks.end());
+    for (BlockIndex block : kept) {
+      SliceEntry& entry = cache.At(layer, head, block);
+      SetKept(entry, true);
+      resident += entry.state != State::kAbsent ? 1 : 0;
+    }
+    StartLoad(cache, layer, head, blocks, false);
+  }
+  return resident;
+}
+
+void WorkingSet::RestoreKept(SequenceCache& cache) {
+  for (int layer = 0; layer < cache.geometry().num_layers; ++layer) {
+    for (int head = 0; head < cache.geometry().num_kv_heads; ++head) {
+      const int slice = cache.geometry().slice_index(layer, head);
+      StartLoad(cache, layer, head, cache.kept_[static_cast<std::size_t>(slice)], false);
+    }
+  }
+}
+
+std::vector<BlockIndex> WorkingSet::FinishLoads(SequenceCache& cache, int layer) {
+  std::vector<BlockIndex> failed;
+  EndLoads(cache, layer, &failed);
+  for (int head = 0; head < cache.geometry().num_kv_heads; ++head) {
+    const int slice = cache.geometry().slice_index(layer, head);
+    const std::span<const BlockIndex> kept = cache.kept_[static_cast<std::size_t>(slice)];
+    StartLoad(cache, layer, head, kept, true);
+    EndLoads(cache, layer, &failed);
+    for (BlockIndex block : kept) {
+      const SliceEntry& entry = cache.At(layer, head, block);
+      if (entry.state == State::kAbsent && !entry.durable) failed.push_back(block);
+    }
+  }
+  SortUnique(&failed);
+  return failed;
+}
+
+std::vector<BlockIndex> WorkingSet::PinResident(SequenceCache& cache, int layer, int kv_head,
+                                                std::span<const BlockIndex> blocks) {
+  std::vector<BlockIndex> failed;
+  std::vector<BlockIndex> absent;
+  bool loading = false;
+  for (BlockIndex block : blocks) {
+    SliceEntry& entry = cache.At(layer, kv_head, block);
+    Pin(entry);
+    loading |= entry.state == State::kLoading;
+    if (entry.state == State::kAbsent) absent.push_back(block);
+  }
+  if (loading) EndLoads(cache, layer, &failed);
+  if (!absent.empty()) {
+    StartLoad(cache, layer, kv_head, absent, true);
+    EndLoads(cache, layer, &failed);
+  }
+  failed.clear();
+  for (BlockIndex block : blocks) {
+    SliceEntry& entry = cache.At(layer, kv_head, block);
+    if (entry.state == State::kResident) continue;
+    Unpin(entry);
+    failed.push_back(block);
+  }
+  return failed;
+}
+
+void WorkingSet::DropLayer(SequenceCache& cache, int layer) {
+  std::vector<BlockIndex> ignored;
+  EndLoads(cache, layer, &ignored);
+  for (int head = 0; head < cache.geometry().num_kv_heads; ++head) {
+    for (std::int64_t block = 0; block < cache.max_blocks(); ++block) {
+      SliceEntry& entry = cache.At(layer, head, block);
+      if (entry.state == State::kAbsent) continue;
+      if (Evictable(entry)) Unlist(entry);
+      entry.pins = 0;
+      entry.slot.Reset();
+      entry.state = State::kAbsent;
+    }
+  }
+}
+
+void WorkingSet::Finish(SequenceCache& cache) {
+  DrainDumps();
+  for (int layer = 0; layer < cache.geometry().num_layers; ++layer) DropLayer(cache, layer);
+}
+
+}  // namespace esa
