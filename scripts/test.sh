@@ -23,7 +23,7 @@ scripts/setup.sh "${setup[@]}"
 export OMP_WAIT_POLICY=passive
 if [[ $preset == tsan ]]; then
   # Archer tells the sanitizer what OpenMP synchronises.
-  export OMP_TOOL_LIBRARIES=libarcher.so
+  export OMP_TOOL_LIBRARIES=/usr/lib/llvm-14/lib/libarcher.so
   export TSAN_OPTIONS="ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
 fi
 cmake --preset "$preset" -DESA_BUILD_TESTS=ON
