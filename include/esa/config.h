@@ -15,7 +15,7 @@ enum class KvDtype { kBf16, kF32 };
 // Where KV blocks are kept beyond fast memory.
 struct StoreConfig {
   std::string backend = "posix";              // a name of BlockStoreNames()
-  std::vector<std::string> storage_backends;  // folders; blocks are spread over them by id
+  std::vector<std::string> storage_backends = {};  // folders; blocks are spread over them by id
   std::uint64_t capacity_bytes = 0;           // of each folder (or of memory); 0: not bounded
   bool io_direct = false;                     // O_DIRECT where the filesystem can
   int io_threads = 4;
@@ -25,22 +25,22 @@ struct StoreConfig {
 
 struct SparseConfig {
   std::string name = "ESA";  // a name of SparseAttentionNames()
-  Options options;
+  Options options = {};
 };
 
 struct EngineConfig {
-  std::string model_dir;
+  std::string model_dir = {};
   std::uint64_t kv_memory_bytes = 4ull << 30;  // budget of the working set
   int block_tokens = 128;
   KvDtype kv_dtype = KvDtype::kBf16;
   int prefill_chunk_tokens = 512;  // a multiple of block_tokens
   int threads = 0;                 // 0: all cores
   int retrieval_threads = 1;
-  SparseConfig sparse;
+  SparseConfig sparse = {};
   // Without storage_backends a folder of its own under the temporary directory takes what does
   // not fit in memory, and is removed at the end: nothing survives a restart.
-  StoreConfig store;
-  std::string tenant;  // salt of the block ids: one tenant cannot find another's blocks
+  StoreConfig store = {};
+  std::string tenant = {};  // salt of the block ids: one tenant cannot find another's blocks
 };
 
 // Reads a configuration file, JSON or YAML by its ending (.json, .yaml, .yml), over `config`. The

@@ -27,20 +27,20 @@ struct SamplingParams {
   double min_p = 0.0;
   double repetition_penalty = 1.0;
   std::uint64_t seed = 0;
-  std::vector<std::string> stop;  // the text ends before the first of these
+  std::vector<std::string> stop = {};  // the text ends before the first of these
   bool ignore_eos = false;
 };
 
 struct Message {
-  std::string role;  // system, user, assistant
-  std::string content;
+  std::string role = {};  // system, user, assistant
+  std::string content = {};
 };
 
 // Exactly one of the three is given.
 struct Prompt {
-  std::string prompt;             // raw text
-  std::vector<Message> messages;  // rendered by the model's chat template
-  std::vector<std::int32_t> token_ids;
+  std::string prompt = {};             // raw text
+  std::vector<Message> messages = {};  // rendered by the model's chat template
+  std::vector<std::int32_t> token_ids = {};
 };
 
 // What one request cost. Bytes are of KV; times in seconds.
@@ -63,14 +63,14 @@ struct RequestStats {
   std::int64_t failed_dumps = 0;
   bool sparse = false;                    // a step attended to fewer blocks than the context has
   bool degraded = false;
-  std::string store_error;  // why a dump failed, empty when none did
+  std::string store_error = {};  // why a dump failed, empty when none did
 };
 
 struct Completion {
-  std::string text;
-  std::vector<std::int32_t> token_ids;
-  std::string finish_reason;  // "stop", "length"
-  RequestStats stats;
+  std::string text = {};
+  std::vector<std::int32_t> token_ids = {};
+  std::string finish_reason = {};  // "stop", "length"
+  RequestStats stats = {};
 };
 
 // A piece of text of request `index` as it is generated.

@@ -62,10 +62,10 @@ using BlockScorer = std::function<void(const RepresentationView& representations
                                        std::span<float> scores)>;
 
 struct RetrievalRequest {
-  BlockRange candidates;          // sealed blocks
+  BlockRange candidates = {};          // sealed blocks
   std::int64_t k = 0;             // how many to return; fewer when there are fewer candidates
-  std::vector<float> query;       // [num_kv_heads, head_dim] for the default scorer: dot product
-  BlockScorer scorer;             // in place of the default one
+  std::vector<float> query = {};       // [num_kv_heads, head_dim] for the default scorer: dot product
+  BlockScorer scorer = {};             // in place of the default one
 };
 
 using RetrievalTicket = std::uint64_t;  // 0: none
