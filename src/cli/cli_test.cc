@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -244,6 +245,52 @@ TEST_F(CliWithModel, StoreStatCountsWhatRunLeft) {
   ASSERT_EQ(stat.code, 0) << stat.err;
   EXPECT_GT(nlohmann::json::parse(stat.out).at("folders").at(0).at("blocks"), 0);
   EXPECT_THAT(ErrorOf("store stat --store " + folder_ + "/none", 1), HasSubstr("none"));
+}
+
+// A store in a file system of 256 KiB.
+class CliWithFullStore : public CliWithModel {
+ protected:
+  void SetUp() override {
+    CliWithModel::SetUp();
+    if (IsSkipped()) return;
+    store_ = folder_ + "/full";
+    std::filesystem::create_directory(store_);
+    mounted_ = mount("none", store_.c_str(), "tmpfs", 0, "size=256k,mode=700") == 0;
+    if (!mounted_) GTEST_SKIP() << "no tmpfs can be mounted";
+    run_ = "run --json --max-tokens 4 --block-tokens 16 --model " + model_ + " --file " +
+           Write("p.txt", std::string(4000, 'a'));
+  }
+  void TearDown() override {
+    if (mounted_) umount2(store_.c_str(), MNT_DETACH);
+    CliWithModel::TearDown();
+  }
+  std::string store_;
+  std::string run_;
+  bool mounted_ = false;
+};
+
+TEST_F(CliWithFullStore, AnswersAndSaysThatNothingWasStored) {
+  const Outcome stored = Run(run_ + " --store " + store_);
+  EXPECT_EQ(stored.code, 1);
+  EXPECT_THAT(stored.err, StartsWith("esa: the KV blocks were not stored: "));
+  EXPECT_EQ(std::count(stored.err.begin(), stored.err.end(), '\n'), 1) << stored.err;
+  const Outcome memory = Run(run_);
+  ASSERT_EQ(memory.code, 0) << memory.err;
+  const auto text_of = [](const Outcome& outcome) {
+    return nlohmann::json::parse(outcome.out).at("completions").at(0).at("text");
+  };
+  EXPECT_EQ(text_of(stored), text_of(memory));
+}
+
+TEST_F(CliWithFullStore, FailsWhereMemoryDependsOnIt) {
+  EXPECT_THAT(ErrorOf(run_ + " --kv-memory 3MiB --store " + store_, 1),
+              AllOf(HasSubstr("the store failed"), HasSubstr("No space left on device")));
+}
+
+TEST_F(CliWithModel, AFileIsNoStore) {
+  const std::string file = Write("file", "");
+  EXPECT_THAT(ErrorOf("run --prompt x --model " + model_ + " --store " + file, 1),
+              HasSubstr(file + ": expected a folder"));
 }
 
 }  // namespace

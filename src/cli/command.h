@@ -7,8 +7,10 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
+#include "esa/llm.h"
 #include "esa/result.h"
 
 namespace esa::cli {
@@ -31,6 +33,10 @@ void AddDemoCommand(CLI::App* app, Action* action);
 
 // Prints "esa: message" on stderr, one line, and returns `code`.
 int Fail(const Error& error, int code = kFailed);
+
+// The exit code of requests that were answered: kDone, or, with a line on why, kFailed where KV
+// blocks of one could not be stored.
+int ReportStore(std::span<const RequestStats> requests);
 
 // Makes `run` what the subcommand does; it returns an exit code.
 template <class Options>

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -75,7 +76,8 @@ void PrintResult(const EvalOptions& options, const EvaluationResult& result) {
              options.dataset);
 }
 
-Status EvaluateDataset(const EvalOptions& options, const EngineConfig& config) {
+// The exit code.
+Result<int> EvaluateDataset(const EvalOptions& options, const EngineConfig& config) {
   EvaluationRequest request;
   ESA_ASSIGN_OR_RETURN(request.dataset, FindDataset(options.dataset));
   // Before anything slow: can it be scored, is it readable.
@@ -101,7 +103,8 @@ Status EvaluateDataset(const EvalOptions& options, const EngineConfig& config) {
                                 }));
   progress.Clear();
   PrintResult(options, result);
-  return {};
+  std::fflush(stdout);
+  return ReportStore(result.costs);
 }
 
 int Eval(const EvalOptions& options) {
@@ -112,8 +115,8 @@ int Eval(const EvalOptions& options) {
   if (const auto data = DataFile(options); !data) return Fail(data.error(), kUsage);
   const auto config = options.engine.Resolve();
   if (!config) return Fail(config.error(), kUsage);
-  const Status status = EvaluateDataset(options, *config);
-  return status.ok() ? kDone : Fail(status.error());
+  const Result<int> code = EvaluateDataset(options, *config);
+  return code ? *code : Fail(code.error());
 }
 
 }  // namespace

@@ -72,6 +72,14 @@ int Fail(const Error& error, int code) {
   return code;
 }
 
+int ReportStore(std::span<const RequestStats> requests) {
+  for (const RequestStats& stats : requests) {
+    if (stats.store_error.empty()) continue;
+    return Fail(IoError("the KV blocks were not stored: " + stats.store_error));
+  }
+  return kDone;
+}
+
 }  // namespace esa::cli
 
 int main(int argc, char** argv) {

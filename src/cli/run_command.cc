@@ -102,6 +102,24 @@ void PrintStats(const LLM& llm, const std::vector<Completion>& completions) {
   }
 }
 
+// The text of a single prompt has been streamed.
+void PrintTexts(const std::vector<Completion>& completions) {
+  if (completions.size() == 1) {
+    fmt::print("\n");
+  } else {
+    for (std::size_t i = 0; i < completions.size(); ++i) {
+      fmt::print("--- {} ---\n{}\n", i + 1, completions[i].text);
+    }
+  }
+  std::fflush(stdout);
+}
+
+std::vector<RequestStats> StatsOf(const std::vector<Completion>& completions) {
+  std::vector<RequestStats> stats;
+  for (const Completion& completion : completions) stats.push_back(completion.stats);
+  return stats;
+}
+
 Result<std::vector<Completion>> Generate(LLM* llm, const std::vector<Prompt>& prompts,
                                          const RunOptions& options) {
   Progress progress("reading the prompt", !options.json);
@@ -135,18 +153,11 @@ int Run(const RunOptions& options) {
   if (!completions) return Fail(completions.error());
   if (options.json) {
     PrintJson(**llm, *completions);
-    return kDone;
-  }
-  if (completions->size() == 1) {
-    fmt::print("\n");
   } else {
-    for (std::size_t i = 0; i < completions->size(); ++i) {
-      fmt::print("--- {} ---\n{}\n", i + 1, (*completions)[i].text);
-    }
+    PrintTexts(*completions);
+    PrintStats(**llm, *completions);
   }
-  std::fflush(stdout);
-  PrintStats(**llm, *completions);
-  return kDone;
+  return ReportStore(StatsOf(*completions));
 }
 
 void AddSamplingFlags(CLI::App* command, SamplingParams* params) {
