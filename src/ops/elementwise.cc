@@ -34,7 +34,8 @@ void Angles(std::int32_t position, const float* inverse_frequency, std::int64_t 
   // Adding and subtracting 1.5 * 2^52 rounds a double to an integer.
   constexpr double kRounder = 6755399441055744.0;
   for (std::int64_t i = 0; i < count; ++i) {
-    const double angle = static_cast<double>(position) * static_cast<double>(inverse_frequency[i]);
+    // The product is rounded to f32 as the models were trained with; its sine is then accurate.
+    const double angle = static_cast<float>(position) * inverse_frequency[i];
     const double quarter_turns = angle * (1.0 / kHalfPi) + kRounder - kRounder;
     const auto quadrant = static_cast<std::int32_t>(quarter_turns);
     const auto r = static_cast<float>(angle - quarter_turns * kHalfPi);

@@ -11,7 +11,7 @@ namespace esa {
 void RmsNorm(const float* x, std::int64_t rows, std::span<const float> weight, float eps, float* y);
 
 // Rotary embedding in the layout of Hugging Face checkpoints: dimension i turns with i +
-// head_dim/2 by the angle position * inverse_frequency[i].
+// head_dim/2 by the angle position * inverse_frequency[i], a product in f32 as in training.
 // x [rows, num_heads, head_dim] in place; positions [rows]; inverse_frequency [head_dim / 2].
 // Source: Su et al., RoFormer, 2021.
 void Rope(float* x, std::span<const std::int32_t> positions, int num_heads, int head_dim,

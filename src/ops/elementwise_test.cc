@@ -54,7 +54,7 @@ TEST_P(ElementwiseTest, RopeIsAccurateAtAMillion) {
         const float* head = x.data() + (static_cast<std::int64_t>(r) * num_heads + h) * head_dim;
         const int half = head_dim / 2;
         for (int i = 0; i < head_dim; ++i) {
-          const double angle = static_cast<double>(positions[r]) *
+          const double angle = static_cast<float>(positions[r]) *
                                inverse_frequency[static_cast<std::size_t>(i % half)];
           const double other = i < half ? -head[i + half] : head[i - half];
           expected.push_back(head[i] * std::cos(angle) + other * std::sin(angle));
