@@ -4,8 +4,8 @@
 // slice, all opaque bytes of a layout told at creation. Work is asynchronous: Dump, Load and
 // Prefetch return a task at once; Poll, Wait and Cancel follow it. Results are per part of a task.
 //
-// Threading: every method may be called from any thread. Buffers named in a task belong to the
-// caller and must stay valid until Wait, a true Poll, or Cancel has returned for that task.
+// Threading: every method may be called from any thread. Buffers named in a task are the store's
+// until Wait has ended the task or Poll says true; Cancel makes that sooner, not at once.
 #pragma once
 
 #include <array>
@@ -47,8 +47,10 @@ struct BlockLayout {
 
 using TaskId = std::uint64_t;
 
-// In place of a slice's index: all representations of the block, [num_slices, representation_bytes].
+// In place of a slice's index: all representations of the block, [num_slices,
+// representation_bytes], or its token ids, i32 [block_tokens].
 inline constexpr std::uint32_t kRepresentations = 0xffffffffu;
+inline constexpr std::uint32_t kTokens = 0xfffffffeu;
 
 struct SliceWrite {
   BlockId id;
@@ -59,8 +61,8 @@ struct SliceWrite {
 
 struct SliceRead {
   BlockId id;
-  std::uint32_t part = 0;            // a slice's index, or kRepresentations
-  std::byte* destination = nullptr;  // [slice_bytes] or [num_slices * representation_bytes]
+  std::uint32_t part = 0;            // a slice's index, kRepresentations or kTokens
+  std::byte* destination = nullptr;  // as many bytes as the part has
 };
 
 struct PartFailure {
@@ -73,9 +75,18 @@ struct TaskResult {
   std::uint64_t bytes = 0;            // moved by the parts that succeeded
 };
 
+// What a store may do with a block that it is offered.
+enum class Admission {
+  kOptional,  // may refuse it: not touched twice yet, the day's writes are used up
+  kRequired,  // the caller has no other place for it
+};
+
+// Counters since the store was opened, except where it says now. Documented as metrics in
+// docs/metrics.md. Of a stack the figures are those that its user sees; each tier has its own.
 struct StoreStats {
-  std::uint64_t blocks = 0;  // committed now
-  std::uint64_t bytes = 0;   // committed now
+  std::string backend = {};
+  std::uint64_t blocks = 0;          // committed now
+  std::uint64_t bytes = 0;           // committed now
   std::uint64_t capacity_bytes = 0;  // 0: not bounded
   std::uint64_t lookup_hits = 0;
   std::uint64_t lookup_misses = 0;
@@ -87,7 +98,16 @@ struct StoreStats {
   std::uint64_t quarantined_blocks = 0;  // corrupt: moved aside, never served
   std::uint64_t dump_failures = 0;       // parts
   std::uint64_t load_failures = 0;       // parts
-  std::uint64_t pending_tasks = 0;
+  std::uint64_t cancelled_parts = 0;     // of the failures
+  std::uint64_t refused_blocks = 0;      // by admission
+  std::uint64_t foreign_blocks = 0;      // of another version, layout or key: misses
+  std::uint64_t promoted_blocks = 0;     // brought to an upper tier
+  std::uint64_t removed_leftovers = 0;   // temporary files of writers that died
+  double dump_seconds = 0;               // of parts, from Dump to their end, summed
+  double load_seconds = 0;               // of parts, from Load to their end, summed
+  std::uint64_t pending_tasks = 0;       // now
+  std::uint64_t unwritten_bytes = 0;     // now; accepted, not yet in the lowest tier
+  std::vector<StoreStats> tiers = {};    // of a stack, from the nearest on
 };
 
 class BlockStore {
@@ -108,9 +128,10 @@ class BlockStore {
   virtual Result<TaskId> Prefetch(std::span<const BlockId> ids) = 0;
 
   // Opens an uncommitted block, which Dump fills in any order of slices. It becomes visible, all
-  // at once, when its last slice is written. False: it is committed already (or another writer of
-  // this process has it open): there is nothing to dump.
-  virtual Result<bool> Begin(const BlockKey& key, const BlockId& parent) = 0;
+  // at once, when its last slice is written. False: there is nothing to dump, since it is committed
+  // already, another writer of this process has it open, or admission refused it.
+  virtual Result<bool> Begin(const BlockKey& key, const BlockId& parent,
+                             Admission admission = Admission::kRequired) = 0;
 
   // Writes slices of blocks opened by Begin. Blocks the caller while the bounded queue is full. A
   // failed part leaves its block uncommitted for good; Abandon removes what was written of it.
@@ -128,8 +149,20 @@ class BlockStore {
   // cancel. kNotFound: not a task, or forgotten already.
   virtual Result<TaskResult> Wait(TaskId task, Deadline deadline) = 0;
 
-  // Ends and forgets a task. After the return no buffer of it is touched any more.
+  // Asks a task to end soon, and returns at once: parts that nothing works on yet fail with
+  // kCancelled, the others end by themselves. Whoever cancels must still Wait, or Poll until true,
+  // before the buffers are his again: a disk that hangs cannot be made to let go of them.
   virtual void Cancel(TaskId task) = 0;
+
+  // Returns when everything dumped before is where it survives this process: at once, unless a
+  // tier writes behind. kDeadlineExceeded; the first error of writing behind since the last call.
+  virtual Status Flush(Deadline deadline) {
+    (void)deadline;
+    return {};
+  }
+
+  // A hint: most buffers of tasks will lie in here. It must stay mapped as long as the store lives.
+  virtual void RegisterMemory(std::span<std::byte> memory) { (void)memory; }
 
   // A pinned block is never evicted. Pins are counted, belong to this process, and may be set on
   // blocks that are still open.
@@ -141,12 +174,13 @@ class BlockStore {
   virtual StoreStats Stats() const = 0;
 };
 
-// The backend that `config.backend` names. Errors: unknown name, an unusable folder.
+// The backend that `config.backend` names, or the stack of backends, such as "memory|posix".
+// Errors: unknown name, an unusable folder.
 Result<std::unique_ptr<BlockStore>> CreateBlockStore(const StoreConfig& config,
                                                      const BlockLayout& layout);
 
-using BlockStoreFactory = std::function<Result<std::unique_ptr<BlockStore>>(const StoreConfig&,
-                                                                            const BlockLayout&)>;
+using BlockStoreFactory =
+    std::function<Result<std::unique_ptr<BlockStore>>(const StoreConfig&, const BlockLayout&)>;
 
 // Adds a backend of the user's own to the table. Error: the name is taken.
 Status RegisterBlockStore(const std::string& name, BlockStoreFactory factory);

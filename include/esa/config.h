@@ -12,15 +12,34 @@ namespace esa {
 
 enum class KvDtype { kBf16, kF32 };
 
+// What a committed block survives: a kill of the process always, a loss of power only with kCommit.
+enum class Durability { kNone, kCommit };
+
+// kUring: io_uring, or threads where the kernel refuses it. kThreads: pread and pwrite.
+enum class IoEngine { kUring, kThreads };
+
 // Where KV blocks are kept beyond fast memory.
 struct StoreConfig {
-  std::string backend = "posix";              // a name of BlockStoreNames()
+  // A name of BlockStoreNames(), or several with | between them, the nearest first: a stack.
+  std::string backend = "posix";
   std::vector<std::string> storage_backends = {};  // folders; blocks are spread over them by id
-  std::uint64_t capacity_bytes = 0;           // of each folder (or of memory); 0: not bounded
-  bool io_direct = false;                     // O_DIRECT where the filesystem can
-  int io_threads = 4;
-  std::uint64_t queue_bytes = 256u << 20;     // of dumps under way, before Dump blocks
-  int timeout_ms = 30000;                     // of one task, as the engine waits for it
+  std::uint64_t capacity_bytes = 0;       // of each folder, or of memory alone; 0: not bounded
+  std::uint64_t memory_bytes = 1u << 30;  // of `memory` as the nearer tier of a stack
+  std::string redis_url = {};             // redis://[:password@]host[:port][/database]
+
+  Durability durability = Durability::kNone;
+  bool second_touch = false;              // admit a block only when it is offered again
+  std::uint64_t write_bytes_per_day = 0;  // of each folder; 0: not bounded
+  bool allow_shared_folder = false;       // a folder that others may write to
+  std::string encryption_key_file = {};   // 32 bytes, or 64 hexadecimal digits; else ESA_STORE_KEY
+
+  IoEngine io_engine = IoEngine::kUring;
+  bool io_direct = false;  // O_DIRECT where the filesystem can
+  int io_threads = 2;
+  int io_depth = 32;                       // requests to the disk under way, of each thread
+  std::uint64_t queue_bytes = 256u << 20;  // of dumps under way, before Dump blocks
+  bool verify_checksums = true;            // of loads; off only to measure what they cost
+  int timeout_ms = 30000;                  // of one task, as the engine waits for it
 };
 
 struct SparseConfig {

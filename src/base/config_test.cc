@@ -110,7 +110,8 @@ TEST_F(ConfigFile, PipelineNames) {
     return error.empty() ? config_.store.backend : error;
   };
   EXPECT_EQ(backend("Posix"), "posix");
-  EXPECT_EQ(backend("Cache|Posix"), "posix");
+  EXPECT_EQ(backend("Cache|Posix"), "memory|posix");
+  EXPECT_EQ(backend("Memory|Redis"), "memory|redis");
   EXPECT_EQ(backend("Memory"), "memory");
   EXPECT_THAT(backend("Tape"), HasSubstr("store_pipeline: found \"Tape\", expected"));
 }

@@ -22,6 +22,7 @@ namespace {
 
 struct Block {
   std::vector<std::int32_t> tokens;
+  std::uint64_t tokens_checksum = 0;
   std::vector<std::byte> slices;           // [num_slices, slice_bytes]; empty before the first
   std::vector<std::byte> representations;  // [num_slices, representation_bytes]
   std::vector<std::uint64_t> checksums;    // [num_slices]
@@ -43,7 +44,7 @@ class MemoryStore final : public BlockStore {
   std::vector<bool> Lookup(std::span<const BlockKey> keys) override;
   std::size_t LookupPrefix(std::span<const BlockKey> keys) override;
   Result<TaskId> Prefetch(std::span<const BlockId>) override { return tasks_.Add(0).id; }
-  Result<bool> Begin(const BlockKey& key, const BlockId& parent) override;
+  Result<bool> Begin(const BlockKey& key, const BlockId& parent, Admission) override;
   Result<TaskId> Dump(std::vector<SliceWrite> writes) override;
   void Abandon(const BlockId& id) override;
   Result<TaskId> Load(std::vector<SliceRead> reads) override;
@@ -51,9 +52,7 @@ class MemoryStore final : public BlockStore {
   Result<TaskResult> Wait(TaskId task, Deadline deadline) override {
     return tasks_.Wait(task, deadline);
   }
-  void Cancel(TaskId task) override {
-    tasks_.Cancel(task, [](TaskId) {});
-  }
+  void Cancel(TaskId) override {}  // a task has ended before its id is known
   void Pin(std::span<const BlockId> ids) override;
   void Unpin(std::span<const BlockId> ids) override;
   Status Remove(const BlockId& id) override;
@@ -73,6 +72,12 @@ class MemoryStore final : public BlockStore {
   Status Allocate(Block& block);
 
   void Commit(const BlockId& id);  // holds mutex_
+
+  struct Part {
+    std::span<const std::byte> bytes;
+    std::uint64_t checksum = 0;
+  };
+  std::optional<Part> PartOf(const Block& block, std::uint32_t part) const;  // nullopt: none such
   Result<std::uint64_t> Read(const SliceRead& read) const;
 
   const BlockLayout layout_;
@@ -119,7 +124,7 @@ std::size_t MemoryStore::LookupPrefix(std::span<const BlockKey> keys) {
   return hits;
 }
 
-Result<bool> MemoryStore::Begin(const BlockKey& key, const BlockId& parent) {
+Result<bool> MemoryStore::Begin(const BlockKey& key, const BlockId& parent, Admission) {
   if (key.tokens.size() != layout_.block_tokens) {
     return InvalidArgument("block " + key.id.Hex() + ": " + std::to_string(key.tokens.size()) +
                            " tokens, expected " + std::to_string(layout_.block_tokens));
@@ -132,6 +137,7 @@ Result<bool> MemoryStore::Begin(const BlockKey& key, const BlockId& parent) {
   if (open_.contains(key.id)) return false;
   auto block = std::make_shared<Block>();
   block->tokens.assign(key.tokens.begin(), key.tokens.end());
+  block->tokens_checksum = Checksum(std::as_bytes(std::span(block->tokens)));
   block->written.resize(layout_.num_slices);
   block->checksums.resize(layout_.num_slices);
   const auto opened = open_.find(parent);
@@ -229,12 +235,15 @@ void MemoryStore::Abandon(const BlockId& id) {
   open_.erase(found);
 }
 
+std::optional<MemoryStore::Part> MemoryStore::PartOf(const Block& block, std::uint32_t part) const {
+  if (part == kTokens) return Part{std::as_bytes(std::span(block.tokens)), block.tokens_checksum};
+  if (part == kRepresentations) return Part{block.representations, block.representations_checksum};
+  if (part >= layout_.num_slices) return std::nullopt;
+  return Part{std::span(block.slices).subspan(part * layout_.slice_bytes, layout_.slice_bytes),
+              block.checksums[part]};
+}
+
 Result<std::uint64_t> MemoryStore::Read(const SliceRead& read) const {
-  const bool representations = read.part == kRepresentations;
-  if ((!representations && read.part >= layout_.num_slices) || read.destination == nullptr) {
-    return InvalidArgument("block " + read.id.Hex() + ": part " + std::to_string(read.part) +
-                           " is out of range, or without a destination");
-  }
   std::shared_ptr<const Block> block;
   {
     std::lock_guard lock(mutex_);
@@ -242,18 +251,17 @@ Result<std::uint64_t> MemoryStore::Read(const SliceRead& read) const {
     if (found == committed_.end()) return NotFound("block " + read.id.Hex() + " is not stored");
     block = found->second;
   }
-  const std::byte* source = representations
-                                ? block->representations.data()
-                                : block->slices.data() + read.part * layout_.slice_bytes;
-  const std::uint64_t bytes = representations ? block->representations.size() : layout_.slice_bytes;
-  if (bytes > 0) std::memcpy(read.destination, source, bytes);
-  const std::uint64_t expected =
-      representations ? block->representations_checksum : block->checksums[read.part];
-  if (Checksum({read.destination, bytes}) != expected) {
+  const std::optional<Part> part = PartOf(*block, read.part);
+  if (!part || read.destination == nullptr) {
+    return InvalidArgument("block " + read.id.Hex() + ": part " + std::to_string(read.part) +
+                           " is out of range, or without a destination");
+  }
+  std::ranges::copy(part->bytes, read.destination);
+  if (Checksum({read.destination, part->bytes.size()}) != part->checksum) {
     return DataError("block " + read.id.Hex() + ": checksum of part " + std::to_string(read.part) +
                      " does not match");
   }
-  return bytes;
+  return part->bytes.size();
 }
 
 Result<TaskId> MemoryStore::Load(std::vector<SliceRead> reads) {
@@ -268,7 +276,7 @@ Result<TaskId> MemoryStore::Load(std::vector<SliceRead> reads) {
       entry.task->Fail(i, bytes.error());
       continue;
     }
-    if (reads[i].part != kRepresentations) ++moved.loaded_slices;
+    if (reads[i].part < layout_.num_slices) ++moved.loaded_slices;
     moved.loaded_bytes += *bytes;
     entry.task->Succeed(*bytes);
   }
@@ -303,6 +311,7 @@ StoreStats MemoryStore::Stats() const {
   const std::uint64_t pending = tasks_.Pending();
   std::lock_guard lock(mutex_);
   StoreStats stats = stats_;
+  stats.backend = "memory";
   stats.blocks = index_.blocks();
   stats.bytes = index_.bytes();
   stats.pending_tasks = pending;

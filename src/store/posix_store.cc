@@ -46,7 +46,7 @@ class PosixStore final : public BlockStore {
   std::vector<bool> Lookup(std::span<const BlockKey> keys) override;
   std::size_t LookupPrefix(std::span<const BlockKey> keys) override;
   Result<TaskId> Prefetch(std::span<const BlockId> ids) override;
-  Result<bool> Begin(const BlockKey& key, const BlockId& parent) override;
+  Result<bool> Begin(const BlockKey& key, const BlockId& parent, Admission admission) override;
   Result<TaskId> Dump(std::vector<SliceWrite> writes) override;
   void Abandon(const BlockId& id) override { writer_->Abandon(id); }
   Result<TaskId> Load(std::vector<SliceRead> reads) override;
@@ -207,7 +207,7 @@ std::int64_t PosixStore::StampBelowParent(const BlockId& parent) {
   return clock_.Take(1);
 }
 
-Result<bool> PosixStore::Begin(const BlockKey& key, const BlockId& parent) {
+Result<bool> PosixStore::Begin(const BlockKey& key, const BlockId& parent, Admission) {
   if (key.tokens.size() != layout_.block_tokens) {
     return InvalidArgument("block " + key.id.Hex() + ": " + std::to_string(key.tokens.size()) +
                            " tokens, expected " + std::to_string(layout_.block_tokens));
@@ -308,14 +308,14 @@ void PosixStore::EndRead(Task& task, const Read& read, const Status& status) {
       ++stats.load_failures;
       return;
     }
-    if (read.read.part != kRepresentations) ++stats.loaded_slices;
+    if (read.read.part < layout_.num_slices) ++stats.loaded_slices;
     stats.loaded_bytes += bytes;
   });
   status.ok() ? task.Succeed(bytes) : task.Fail(read.part, status.error());
 }
 
 Status PosixStore::ReadVerified(const SliceRead& read) {
-  if ((read.part >= layout_.num_slices && read.part != kRepresentations) ||
+  if ((read.part >= layout_.num_slices && read.part != kRepresentations && read.part != kTokens) ||
       read.destination == nullptr) {
     return InvalidArgument("block " + read.id.Hex() + ": part " + std::to_string(read.part) +
                            " is out of range, or without a destination");
@@ -362,6 +362,7 @@ StoreStats PosixStore::Stats() const {
     std::lock_guard lock(counters_mutex_);
     stats = counters_;
   }
+  stats.backend = "posix";
   for (const auto& folder : folders_) folder->AddTo(&stats);
   stats.pending_tasks = tasks_.Pending();
   return stats;

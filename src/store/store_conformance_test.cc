@@ -11,6 +11,7 @@ namespace esa::testing {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::IsEmpty;
 
 TEST_P(StoreConformance, ServesWhatWasDumped) {
@@ -200,11 +201,22 @@ TEST_P(StoreConformance, FollowsTasks) {
   EXPECT_EQ(store->Wait(task + 1000, Soon()).error().code, ErrorCode::kNotFound);
   EXPECT_TRUE(store->Poll(task + 1000));
   store->Cancel(task);
+  store->Cancel(task + 1000);
   EXPECT_THAT(Finish(*store, store->Dump({})).failures, IsEmpty());
   EXPECT_THAT(Finish(*store, store->Load({})).failures, IsEmpty());
   const BlockId ids[] = {block.id(), SampleBlock(2).id()};
   EXPECT_THAT(Finish(*store, store->Prefetch(ids)).failures, IsEmpty());
   EXPECT_EQ(store->Stats().pending_tasks, 0u);
+}
+
+TEST_P(StoreConformance, GivesTheTokensBack) {
+  const auto store = Open(Config());
+  const SampleBlock block(1);
+  DumpAll(*store, block);
+  std::vector<std::int32_t> tokens(kSmallLayout.block_tokens, -1);
+  const SliceRead read{block.id(), kTokens, reinterpret_cast<std::byte*>(tokens.data())};
+  EXPECT_THAT(Finish(*store, store->Load({read})).failures, IsEmpty());
+  EXPECT_THAT(tokens, ElementsAreArray(block.key().tokens));
 }
 
 TEST_P(StoreConformance, TouchesNoBufferAfterCancel) {
@@ -217,6 +229,8 @@ TEST_P(StoreConformance, TouchesNoBufferAfterCancel) {
     for (std::uint32_t i = 0; i < 6; ++i) reads.push_back({block.id(), i, buffer.get() + i * 4096});
     const TaskId task = *store->Load(reads);
     store->Cancel(task);
+    const Result<TaskResult> result = store->Wait(task, Soon());
+    ASSERT_TRUE(result.ok()) << result.error().message;
     // A write of the store's from here on is a race and a use after free to the sanitizers.
     std::fill_n(buffer.get(), 6 * 4096, std::byte{1});
     EXPECT_EQ(store->Wait(task, Soon()).error().code, ErrorCode::kNotFound);
@@ -228,7 +242,9 @@ TEST_P(StoreConformance, ACancelledDumpLeavesNothing) {
   for (std::uint32_t seed = 1; seed < 30; ++seed) {
     const SampleBlock block(seed);
     ASSERT_TRUE(*store->Begin(block.key(), {}));
-    store->Cancel(*store->Dump(block.Writes()));
+    const TaskId task = *store->Dump(block.Writes());
+    store->Cancel(task);
+    Finish(*store, task);
     store->Abandon(block.id());
     if (Hit(*store, block)) {  // it was quicker than Cancel
       EXPECT_TRUE(LoadAll(*store, block).ok());

@@ -45,7 +45,7 @@ bool Task::ended() const {
 }
 
 void Task::Notify() {
-  if (EndedLocked() || (cancelled_ && running_jobs_ == 0)) changed_.notify_all();
+  if (EndedLocked()) changed_.notify_all();
 }
 
 TaskTable::Entry TaskTable::Add(std::size_t parts) {
@@ -78,12 +78,10 @@ Result<TaskResult> TaskTable::Wait(TaskId id, BlockStore::Deadline deadline) {
   const std::shared_ptr<Task> task = Find(id);
   if (task == nullptr) return unknown;
   std::unique_lock lock(task->mutex_);
-  const auto over = [&] { return task->EndedLocked() || task->cancelled_; };
-  if (!task->changed_.wait_until(lock, deadline, over)) {
+  if (!task->changed_.wait_until(lock, deadline, [&] { return task->EndedLocked(); })) {
     return DeadlineExceeded("store task " + std::to_string(id) + " is still under way: " +
                             std::to_string(task->open_parts_) + " parts to go");
   }
-  if (task->cancelled_) return Cancelled("store task " + std::to_string(id) + " was cancelled");
   // Of several waiters one gets the result.
   if (Forget(id) == nullptr) return unknown;
   std::sort(task->result_.failures.begin(), task->result_.failures.end(),
@@ -92,16 +90,13 @@ Result<TaskResult> TaskTable::Wait(TaskId id, BlockStore::Deadline deadline) {
 }
 
 void TaskTable::Cancel(TaskId id, const std::function<void(TaskId)>& drop_queued) {
-  const std::shared_ptr<Task> task = Forget(id);
+  const std::shared_ptr<Task> task = Find(id);
   if (task == nullptr) return;
   {
     std::lock_guard lock(task->mutex_);
     task->cancelled_ = true;
-    task->changed_.notify_all();
   }
   drop_queued(id);
-  std::unique_lock lock(task->mutex_);
-  task->changed_.wait(lock, [&] { return task->running_jobs_ == 0; });
 }
 
 void TaskTable::CancelAll(const std::function<void(TaskId)>& drop_queued) {

@@ -1,6 +1,6 @@
 // The asynchronous tasks of a store: what Poll, Wait and Cancel ask, whoever moves the bytes.
 //
-// A Task is shared by the table, until Wait or Cancel forgets it, and by the jobs that work on it.
+// A Task is shared by the table, until Wait forgets it, and by the jobs that work on it.
 // Thread-safe.
 #pragma once
 
@@ -56,8 +56,7 @@ class TaskTable {
   bool Poll(TaskId id) const;
   Result<TaskResult> Wait(TaskId id, BlockStore::Deadline deadline);
 
-  // Forgets the task; lets no further job enter it; has `drop_queued` end what no job took up yet;
-  // returns when the jobs inside have left.
+  // Lets no further job enter the task, and has `drop_queued` end what no job took up yet.
   void Cancel(TaskId id, const std::function<void(TaskId)>& drop_queued);
   void CancelAll(const std::function<void(TaskId)>& drop_queued);
 

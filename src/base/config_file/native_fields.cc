@@ -1,19 +1,28 @@
 #include <fmt/format.h>
 
+#include <array>
+#include <string>
+#include <utility>
+
 #include "base/config_file/fields.h"
 
 namespace esa {
 namespace {
 
-void ReadKvDtype(ObjectReader* reader, KvDtype* out) {
+// One of two names.
+template <class Value>
+void ReadChoice(ObjectReader* reader, const char* key,
+                const std::array<std::pair<const char*, Value>, 2>& choices, Value* out) {
   std::string name;
-  reader->Text("kv_dtype", &name);
-  if (name == "bf16") {
-    *out = KvDtype::kBf16;
-  } else if (name == "f32") {
-    *out = KvDtype::kF32;
-  } else if (reader->Has("kv_dtype")) {
-    reader->Fail(fmt::format("kv_dtype: found \"{}\", expected bf16 or f32", name));
+  reader->Text(key, &name);
+  for (const auto& [known, value] : choices) {
+    if (name != known) continue;
+    *out = value;
+    return;
+  }
+  if (reader->Has(key)) {
+    reader->Fail(fmt::format("{}: found \"{}\", expected {} or {}", key, name, choices[0].first,
+                             choices[1].first));
   }
 }
 
@@ -31,8 +40,22 @@ Status ReadStore(const std::string& where, const nlohmann::json& object, StoreCo
   reader.Text("backend", &store->backend);
   reader.Folders("storage_backends", &store->storage_backends);
   reader.Bytes("capacity", &store->capacity_bytes);
+  reader.Bytes("memory", &store->memory_bytes);
+  reader.Text("redis_url", &store->redis_url);
+  ReadChoice<Durability>(&reader, "durability",
+                         {{{"none", Durability::kNone}, {"commit", Durability::kCommit}}},
+                         &store->durability);
+  reader.Bool("second_touch", &store->second_touch);
+  reader.Bytes("write_bytes_per_day", &store->write_bytes_per_day);
+  reader.Bool("allow_shared_folder", &store->allow_shared_folder);
+  reader.Text("encryption_key_file", &store->encryption_key_file);
+  ReadChoice<IoEngine>(&reader, "io_engine",
+                       {{{"uring", IoEngine::kUring}, {"threads", IoEngine::kThreads}}},
+                       &store->io_engine);
   reader.Bool("io_direct", &store->io_direct);
   reader.Int("io_threads", 1, 256, &store->io_threads);
+  reader.Int("io_depth", 1, 4096, &store->io_depth);
+  reader.Bytes("queue", &store->queue_bytes);
   reader.Int("timeout_ms", 1, 86'400'000, &store->timeout_ms);
   return reader.Finish();
 }
@@ -43,7 +66,8 @@ void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
   reader->Text("model", &config->model_dir);
   reader->Bytes("kv_memory", &config->kv_memory_bytes);
   reader->Int("block_tokens", 1, 65536, &config->block_tokens);
-  ReadKvDtype(reader, &config->kv_dtype);
+  ReadChoice<KvDtype>(reader, "kv_dtype", {{{"bf16", KvDtype::kBf16}, {"f32", KvDtype::kF32}}},
+                      &config->kv_dtype);
   reader->Int("prefill_chunk_tokens", 1, 1 << 20, &config->prefill_chunk_tokens);
   reader->Int("threads", 0, 4096, &config->threads);
   reader->Int("retrieval_threads", 1, 256, &config->retrieval_threads);

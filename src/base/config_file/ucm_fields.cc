@@ -6,14 +6,18 @@
 namespace esa {
 namespace {
 
-// UcmPipelineStore names its stages from the fastest on; the cache stage of UCM is the host memory
-// that every load here passes through anyhow, so "Cache|Posix" is our posix.
+// UcmPipelineStore names its stages from the nearest on; its cache stage is our memory tier.
 struct Pipeline {
   const char* name;
   const char* backend;
 };
-constexpr Pipeline kPipelines[] = {
-    {"Posix", "posix"}, {"Cache|Posix", "posix"}, {"Memory", "memory"}, {"Cache|Empty", "memory"}};
+constexpr Pipeline kPipelines[] = {{"Posix", "posix"},
+                                   {"Cache|Posix", "memory|posix"},
+                                   {"Memory|Posix", "memory|posix"},
+                                   {"Memory", "memory"},
+                                   {"Cache|Empty", "memory"},
+                                   {"Redis", "redis"},
+                                   {"Memory|Redis", "memory|redis"}};
 
 void ReadPipeline(ObjectReader* reader, StoreConfig* store) {
   std::string found;
@@ -23,8 +27,11 @@ void ReadPipeline(ObjectReader* reader, StoreConfig* store) {
     store->backend = pipeline.backend;
     return;
   }
-  reader->Fail(
-      fmt::format("store_pipeline: found \"{}\", expected \"Posix\" or \"Memory\"", found));
+  std::string expected;
+  for (const Pipeline& pipeline : kPipelines) {
+    expected += fmt::format("{}{}", expected.empty() ? "" : ", ", pipeline.name);
+  }
+  reader->Fail(fmt::format("store_pipeline: found \"{}\", expected one of {}", found, expected));
 }
 
 Status ReadConnectorConfig(const std::string& where, const nlohmann::json& object, bool pipeline,
@@ -42,9 +49,8 @@ Status ReadConnectorConfig(const std::string& where, const nlohmann::json& objec
   reader.Gibibytes("cache_buffer_capacity_gb", &cache_bytes);
   std::uint64_t disk_bytes = 0;
   reader.Gibibytes("posix_capacity_gb", &disk_bytes);
-  const bool memory = store->backend == "memory";
-  store->capacity_bytes = memory ? cache_bytes : disk_bytes;
-  if (!memory && cache_bytes > 0) store->queue_bytes = cache_bytes;
+  store->capacity_bytes = store->backend == "memory" ? cache_bytes : disk_bytes;
+  if (cache_bytes > 0) store->memory_bytes = cache_bytes;
   return reader.Finish();
 }
 

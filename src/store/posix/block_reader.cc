@@ -35,6 +35,7 @@ BlockReader::BlockReader(FileSystem& files, const BlockLayout& layout)
       heads_(MaxHeads(areas_)) {}
 
 std::uint64_t BlockReader::PartBytes(std::uint32_t part) const {
+  if (part == kTokens) return layout_.block_tokens * sizeof(std::int32_t);
   return part == kRepresentations ? areas_.representations_bytes : layout_.slice_bytes;
 }
 
@@ -84,6 +85,10 @@ Status BlockReader::Read(const Folder& folder, const BlockId& id, std::uint32_t 
                          std::byte* destination) {
   const auto head = Head(folder, id);
   if (!head) return head.error();
+  if (part == kTokens) {
+    std::ranges::copy(std::as_bytes(std::span((*head)->tokens)), destination);
+    return {};
+  }
   const auto file = Open(folder, id);
   if (!file) return file.error();
   const bool representations = part == kRepresentations;
