@@ -116,6 +116,7 @@ Status PosixStore::OpenFolders(const StoreConfig& config) {
         Folder::Open(*files_, {.path = path,
                                .capacity_bytes = config.capacity_bytes,
                                .direct = config.io_direct,
+                               .durable = config.durability == Durability::kCommit,
                                .on_gone = [this](const BlockId& id) { reader_.Drop(id); }});
     if (!folder) return folder.error();
     folders_.push_back(*std::move(folder));

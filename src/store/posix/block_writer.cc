@@ -130,7 +130,7 @@ Status BlockWriter::Create(OpenBlock& block) {
   const OpenOptions options{.mode = OpenMode::kCreate, .direct = folder.direct()};
   auto file = files_.Open(path, options);
   if (!file && file.error().code == ErrorCode::kNotFound) {
-    const Status made = files_.MakeFolder(FanOutPath(folder.path(), block.head.id));
+    const Status made = folder.MakeFanOut(block.head.id);
     file = made.ok() ? files_.Open(path, options) : made.error();
   }
   if (!file) {
@@ -156,6 +156,9 @@ Status BlockWriter::Commit(OpenBlock& block) {
   const auto file = FileOf(block);
   if (!file) return file.error();
   if (Status s = WriteFully(**file, block.temporary, 0, front.span()); !s) return s;
+  if (block.folder->durable()) {
+    if (Status s = (*file)->Sync(); !s) return s;
+  }
   open_files_.Erase(block.temporary);
   const BlockIndex::Entry entry{areas_.file_bytes, block.stamp_us};
   if (Status s = block.folder->Commit(block.temporary, block.head.id, entry); !s) return s;

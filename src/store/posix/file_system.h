@@ -29,6 +29,9 @@ class File {
   // here, what is written later is contiguous, and no write has to lengthen the file.
   virtual Status Allocate(std::uint64_t bytes) = 0;
 
+  // Returns when what was written, and what is needed to read it again, survives a loss of power.
+  virtual Status Sync() = 0;
+
   virtual Result<std::uint64_t> Size() = 0;
   virtual void WillNeed() = 0;  // asks for the whole file to be brought into the page cache
 };
@@ -62,6 +65,7 @@ class FileSystem {
   virtual Status Rename(const std::string& from, const std::string& to) = 0;  // replaces `to`
   virtual Status Remove(const std::string& path) = 0;                         // a file
   virtual Status MakeFolder(const std::string& path) = 0;  // 0700, with parents; may exist
+  virtual Status SyncFolder(const std::string& path) = 0;  // its names survive a loss of power
   virtual Result<std::vector<std::string>> List(const std::string& path) = 0;  // names
 };
 

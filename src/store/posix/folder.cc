@@ -89,10 +89,18 @@ void Folder::Release(std::uint64_t bytes) {
   reserved_bytes_ -= bytes;
 }
 
+Status Folder::MakeFanOut(const BlockId& id) {
+  if (Status made = files_.MakeFolder(FanOutPath(options_.path, id)); !made) return made;
+  return options_.durable ? files_.SyncFolder(options_.path) : Status();
+}
+
 Status Folder::Commit(const std::string& temporary, const BlockId& id, BlockIndex::Entry entry) {
   // A filesystem that keeps no times costs recency after a restart, not the block.
   (void)files_.SetModified(temporary, entry.stamp_us);
   if (Status status = files_.Rename(temporary, PathOf(id)); !status) return status;
+  if (options_.durable) {
+    if (Status status = files_.SyncFolder(FanOutPath(options_.path, id)); !status) return status;
+  }
   {
     std::lock_guard lock(mutex_);
     reserved_bytes_ -= entry.bytes;

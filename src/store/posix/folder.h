@@ -33,6 +33,7 @@ class Folder {
     std::string path;
     std::uint64_t capacity_bytes = 0;  // 0: not bounded
     bool direct = false;               // O_DIRECT, if a probe shows that the filesystem takes it
+    bool durable = false;              // a commit survives a loss of power
     // Called, without the mutex, with every block that this folder evicts or replaces.
     std::function<void(const BlockId&)> on_gone;
   };
@@ -46,12 +47,16 @@ class Folder {
 
   const std::string& path() const { return options_.path; }
   bool direct() const { return direct_; }
+  bool durable() const { return options_.durable; }
   std::string PathOf(const BlockId& id) const;
   std::string NewTemporaryPath(const BlockId& id);
 
   // Makes room, by eviction if need be. kResourceExhausted: pinned and reserved bytes leave none.
   Status Reserve(std::uint64_t bytes);
   void Release(std::uint64_t bytes);
+
+  // Makes the folder below which a block's files stand.
+  Status MakeFanOut(const BlockId& id);
 
   // Gives a finished temporary file its final name; its bytes must have been reserved, and are a
   // committed block's from then on. On error they stay reserved.

@@ -84,6 +84,11 @@ class RealFile final : public File {
     return SystemError(path_, "set size", errno);
   }
 
+  Status Sync() override {
+    if (Retry([&] { return fdatasync(descriptor_); }) == 0) return {};
+    return SystemError(path_, "sync", errno);
+  }
+
   Result<std::uint64_t> Size() override {
     struct stat info {};
     if (fstat(descriptor_, &info) != 0) return SystemError(path_, "stat", errno);
@@ -170,6 +175,16 @@ class RealFileSystem final : public FileSystem {
     if (Status status = MakeFolder(path.substr(0, parent)); !status) return status;
     if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return {};
     return SystemError(path, "create folder", errno);
+  }
+
+  Status SyncFolder(const std::string& path) override {
+    const int descriptor =
+        Retry([&] { return open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+    if (descriptor < 0) return SystemError(path, "open", errno);
+    const bool synced = Retry([&] { return fsync(descriptor); }) == 0;
+    const int failed = errno;
+    close(descriptor);
+    return synced ? Status() : SystemError(path, "sync", failed);
   }
 
   Result<std::vector<std::string>> List(const std::string& path) override {

@@ -105,6 +105,11 @@ class FaultyFile final : public File {
     return real_->Allocate(bytes);
   }
 
+  Status Sync() override {
+    if (Status status = faults_->Enter(FileCall::kSync); !status) return status;
+    return real_->Sync();
+  }
+
   Result<std::uint64_t> Size() override { return real_->Size(); }
   void WillNeed() override { real_->WillNeed(); }
 
@@ -148,6 +153,11 @@ class FaultyFiles final : public FileSystem {
   Status MakeFolder(const std::string& path) override {
     if (Status status = faults_->Enter(FileCall::kMakeFolder); !status) return status;
     return real_->MakeFolder(path);
+  }
+
+  Status SyncFolder(const std::string& path) override {
+    if (Status status = faults_->Enter(FileCall::kSync); !status) return status;
+    return real_->SyncFolder(path);
   }
 
   Result<std::vector<std::string>> List(const std::string& path) override {

@@ -14,7 +14,17 @@
 
 namespace esa::testing {
 
-enum class FileCall { kRead, kWrite, kOpen, kAllocate, kRename, kRemove, kMakeFolder, kLock };
+enum class FileCall {
+  kRead,
+  kWrite,
+  kOpen,
+  kAllocate,
+  kRename,
+  kRemove,
+  kMakeFolder,
+  kLock,
+  kSync
+};
 
 // What goes wrong from now on. Shared by the test and the FaultyFiles it made.
 class Faults {
