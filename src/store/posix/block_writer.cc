@@ -1,10 +1,10 @@
 #include "store/posix/block_writer.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "store/checksum.h"
-#include "store/posix/aligned_bytes.h"
 #include "store/posix/file_names.h"
 
 namespace esa {
@@ -78,31 +78,48 @@ Result<std::shared_ptr<OpenBlock>> BlockWriter::Take(const SliceWrite& write) {
   return block;
 }
 
-Status BlockWriter::Write(OpenBlock& block, std::uint32_t slice, const std::byte* data,
-                          bool* committed) {
-  const std::span<const std::byte> bytes{data, layout_.slice_bytes};
-  std::shared_ptr<File> file;
-  std::string path;
-  {
-    std::lock_guard lock(block.mutex);
-    if (block.failure) return *block.failure;
-    auto opened = FileOf(block);
-    if (!opened) {
-      FailLocked(block, opened.error());
-      return opened.error();
-    }
-    file = *std::move(opened);
-    path = block.temporary;
-    ++block.num_writing;
+Status BlockWriter::Prepare(SliceRun* run, IoRequest* request) {
+  for (const std::byte* data : run->data) {
+    run->checksums.push_back(Checksum({data, layout_.slice_bytes}));
   }
-  Status status = WriteFully(*file, path, areas_.slices + slice * layout_.slice_bytes, bytes);
-  const std::uint64_t checksum = Checksum(bytes);
+  OpenBlock& block = *run->block;
+  std::lock_guard lock(block.mutex);
+  if (block.failure) return *block.failure;
+  auto file = FileOf(block);
+  if (!file) {
+    FailLocked(block, file.error());
+    return file.error();
+  }
+  request->file = *std::move(file);
+  request->path = block.temporary;
+  request->write = true;
+  request->offset = areas_.slices + run->first * layout_.slice_bytes;
+  std::ranges::copy(run->checksums, block.head.slice_checksums.begin() + run->first);
+  if (run->data.size() == layout_.num_slices) {
+    // The block is whole: all of its file in one request.
+    run->front.emplace(Front(block));
+    request->offset = 0;
+    request->pieces.push_back({run->front->data(), areas_.slices});
+  }
+  for (const std::byte* data : run->data) {
+    request->pieces.push_back({const_cast<std::byte*>(data), layout_.slice_bytes});
+  }
+  ++block.num_writing;
+  return {};
+}
+
+Status BlockWriter::Finish(SliceRun* run, const IoRequest& request, bool* committed) {
+  OpenBlock& block = *run->block;
   std::lock_guard lock(block.mutex);
   --block.num_writing;
-  block.head.slice_checksums[slice] = checksum;
-  if (status.ok() && !block.failure && ++block.num_written == layout_.num_slices) {
-    status = Commit(block);
-    *committed = status.ok();
+  Status status = request.status;
+  if (status.ok() && block.failure) status = *block.failure;
+  if (status.ok()) {
+    block.num_written += static_cast<std::uint32_t>(run->data.size());
+    if (block.num_written == layout_.num_slices) {
+      status = Commit(block, run->front.has_value());
+      *committed = status.ok();
+    }
   }
   if (!status) FailLocked(block, status.error());
   if (block.failure) DiscardIfIdle(block);
@@ -145,17 +162,21 @@ Status BlockWriter::Create(OpenBlock& block) {
   return {};
 }
 
-Status BlockWriter::Commit(OpenBlock& block) {
+AlignedBytes BlockWriter::Front(OpenBlock& block) const {
   block.head.representations_checksum = Checksum(block.representations);
   AlignedBytes front(areas_.slices);
   EncodeHead(block.head, front.span());
-  if (!block.representations.empty()) {
-    std::memcpy(front.data() + areas_.representations, block.representations.data(),
-                block.representations.size());
-  }
+  std::ranges::copy(block.representations, front.data() + areas_.representations);
+  return front;
+}
+
+Status BlockWriter::Commit(OpenBlock& block, bool front_written) {
   const auto file = FileOf(block);
   if (!file) return file.error();
-  if (Status s = WriteFully(**file, block.temporary, 0, front.span()); !s) return s;
+  if (!front_written) {
+    AlignedBytes front = Front(block);
+    if (Status s = WriteFully(**file, block.temporary, 0, front.span()); !s) return s;
+  }
   if (block.folder->durable()) {
     if (Status s = (*file)->Sync(); !s) return s;
   }

@@ -16,9 +16,11 @@
 
 #include "esa/block_store.h"
 #include "store/block_id_hash.h"
+#include "store/posix/aligned_bytes.h"
 #include "store/posix/block_format.h"
 #include "store/posix/file_system.h"
 #include "store/posix/folder.h"
+#include "store/posix/io_queue.h"
 #include "store/posix/lru_cache.h"
 
 namespace esa {
@@ -38,6 +40,17 @@ struct OpenBlock {
   std::optional<Error> failure;  // nothing more is written
 };
 
+// Slices of one block that follow each other in its file, on their way there.
+struct SliceRun {
+  std::shared_ptr<OpenBlock> block;
+  std::uint32_t first = 0;
+  std::vector<const std::byte*> data;  // by slice, [slice_bytes] each
+
+  // The writer's.
+  std::vector<std::uint64_t> checksums;
+  std::optional<AlignedBytes> front;  // what stands before the slices, if it goes along
+};
+
 class BlockWriter {
  public:
   BlockWriter(FileSystem& files, const BlockLayout& layout);
@@ -53,8 +66,12 @@ class BlockWriter {
   // slice that can be written, which fails the block; the failure of the block.
   Result<std::shared_ptr<OpenBlock>> Take(const SliceWrite& write);
 
-  // Writes an accepted slice; with the last one commits the block, which sets `*committed`.
-  Status Write(OpenBlock& block, std::uint32_t slice, const std::byte* data, bool* committed);
+  // Makes the request that writes accepted slices, creating the file if need be. A request must be
+  // followed by Finish, whatever became of it; after an error there is none.
+  Status Prepare(SliceRun* run, IoRequest* request);
+
+  // Takes note of a run's end; with the last slice commits the block, which sets `*committed`.
+  Status Finish(SliceRun* run, const IoRequest& request, bool* committed);
 
   // No slice of the block will be written any more; its file goes now, its name with Abandon.
   void Fail(OpenBlock& block, Error error);
@@ -64,7 +81,8 @@ class BlockWriter {
   // These hold the block's mutex.
   Result<std::shared_ptr<File>> FileOf(OpenBlock& block);
   Status Create(OpenBlock& block);
-  Status Commit(OpenBlock& block);
+  Status Commit(OpenBlock& block, bool front_written);
+  AlignedBytes Front(OpenBlock& block) const;
   void FailLocked(OpenBlock& block, Error error);
   void DiscardIfIdle(OpenBlock& block);
 

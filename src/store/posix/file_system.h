@@ -5,9 +5,12 @@
 // Threading: all methods of both may be called from any thread.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +27,18 @@ class File {
   // As pread and pwrite: may move fewer bytes than asked for. 0 from Read is the end of the file.
   virtual Result<std::size_t> Read(std::uint64_t offset, std::span<std::byte> to) = 0;
   virtual Result<std::size_t> Write(std::uint64_t offset, std::span<const std::byte> from) = 0;
+
+  // As preadv and pwritev, for pieces that follow each other in the file. These call Read or Write
+  // for each piece; a file that can do better does.
+  virtual Result<std::size_t> ReadPieces(std::uint64_t offset, std::span<const iovec> pieces);
+  virtual Result<std::size_t> WritePieces(std::uint64_t offset, std::span<const iovec> pieces);
+
+  // What io_uring needs to move these pieces without the calls above; nullopt: call them.
+  virtual std::optional<int> DescriptorFor(std::uint64_t offset, std::span<const iovec> pieces,
+                                           bool write) const {
+    (void)offset, (void)pieces, (void)write;
+    return std::nullopt;
+  }
 
   // Makes the file this long and takes its room on disk where the filesystem can: a full disk shows
   // here, what is written later is contiguous, and no write has to lengthen the file.
@@ -70,6 +85,9 @@ class FileSystem {
 };
 
 std::unique_ptr<FileSystem> MakeRealFileSystem();
+
+// What errno says of a call that failed on a path.
+Error SystemError(const std::string& path, const char* operation, int code);
 
 // All of the span, in as many calls as it takes. kDataError: the file ends before.
 Status ReadFully(File& file, const std::string& path, std::uint64_t offset,

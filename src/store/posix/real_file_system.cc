@@ -1,7 +1,9 @@
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,22 +16,6 @@
 
 namespace esa {
 namespace {
-
-Error SystemError(const std::string& path, const char* operation, int code) {
-  std::string message = path + ": " + operation + ": " + std::strerror(code);
-  switch (code) {
-    case ENOENT:
-    case ESTALE:  // NFS: removed by another host
-      return NotFound(std::move(message));
-    case ENOSPC:
-    case EDQUOT:
-    case EMFILE:
-    case ENFILE:
-      return ResourceExhausted(std::move(message));
-    default:
-      return IoError(std::move(message));
-  }
-}
 
 template <class Call>
 auto Retry(Call call) {
@@ -76,6 +62,33 @@ class RealFile final : public File {
     return static_cast<std::size_t>(moved);
   }
 
+  Result<std::size_t> ReadPieces(std::uint64_t offset, std::span<const iovec> pieces) override {
+    if (!Fits(offset, pieces)) return File::ReadPieces(offset, pieces);
+    const ssize_t moved = Retry([&] {
+      return preadv(descriptor_, pieces.data(), static_cast<int>(pieces.size()),
+                    static_cast<off_t>(offset));
+    });
+    if (moved < 0) return SystemError(path_, "read", errno);
+    return static_cast<std::size_t>(moved);
+  }
+
+  Result<std::size_t> WritePieces(std::uint64_t offset, std::span<const iovec> pieces) override {
+    if (!Fits(offset, pieces)) return File::WritePieces(offset, pieces);
+    const ssize_t moved = Retry([&] {
+      return pwritev(descriptor_, pieces.data(), static_cast<int>(pieces.size()),
+                     static_cast<off_t>(offset));
+    });
+    if (moved < 0) return SystemError(path_, "write", errno);
+    return static_cast<std::size_t>(moved);
+  }
+
+  // Buffered writes are copies to the page cache, for which io_uring would start threads.
+  std::optional<int> DescriptorFor(std::uint64_t offset, std::span<const iovec> pieces,
+                                   bool write) const override {
+    if (!Fits(offset, pieces) || (write && !direct_)) return std::nullopt;
+    return descriptor_;
+  }
+
   Status Allocate(std::uint64_t bytes) override {
     const off_t length = static_cast<off_t>(bytes);
     if (Retry([&] { return fallocate(descriptor_, 0, 0, length); }) == 0) return {};
@@ -98,6 +111,14 @@ class RealFile final : public File {
   void WillNeed() override { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_WILLNEED); }
 
  private:
+  // One call can move them all, without a copy.
+  bool Fits(std::uint64_t offset, std::span<const iovec> pieces) const {
+    return pieces.size() <= IOV_MAX &&
+           (!direct_ || std::ranges::all_of(pieces, [&](const iovec& piece) {
+             return IsAligned(offset, piece.iov_base, piece.iov_len);
+           }));
+  }
+
   Result<std::size_t> ReadCopied(std::uint64_t offset, std::span<std::byte> to) {
     const std::uint64_t skipped = offset % kIoAlignment;
     AlignedBytes copy(skipped + to.size());
