@@ -185,11 +185,18 @@ void WorkingSet::StartLoad(SequenceCache& cache, int layer, int kv_head,
   if (reads.empty()) return;
   Result<TaskId> task = store_->Load(std::move(reads));
   if (!task) {
-    for (SliceEntry* entry : load.entries) Forget(*entry);
+    for (SliceEntry* entry : load.entries) FailLoad(*entry);
     return;
   }
   load.task = *task;
   cache.loads_[static_cast<std::size_t>(layer)].push_back(std::move(load));
+}
+
+// The store will not have it the next time either; nothing may wait for it again.
+void WorkingSet::FailLoad(SliceEntry& entry) {
+  ++counters_.failed_loads;
+  entry.durable = false;
+  Forget(entry);
 }
 
 void WorkingSet::EndLoads(SequenceCache& cache, int layer, std::vector<BlockIndex>* failed) {
@@ -203,10 +210,7 @@ void WorkingSet::EndLoads(SequenceCache& cache, int layer, std::vector<BlockInde
     for (std::size_t i = 0; i < load.entries.size(); ++i) {
       SliceEntry& entry = *load.entries[i];
       if (bad[i]) {
-        ++counters_.failed_loads;
-        // The store will not have it the next time either; nothing may wait for it again.
-        entry.durable = false;
-        Forget(entry);
+        FailLoad(entry);
         failed->push_back(load.blocks[i]);
         continue;
       }
@@ -289,6 +293,7 @@ std::vector<BlockIndex> WorkingSet::PinResident(SequenceCache& cache, int layer,
 }
 
 void WorkingSet::DropLayer(SequenceCache& cache, int layer) {
+  DrainDumps();
   std::vector<BlockIndex> ignored;
   EndLoads(cache, layer, &ignored);
   for (int head = 0; head < cache.geometry().num_kv_heads; ++head) {
@@ -304,7 +309,6 @@ void WorkingSet::DropLayer(SequenceCache& cache, int layer) {
 }
 
 void WorkingSet::Finish(SequenceCache& cache) {
-  DrainDumps();
   for (int layer = 0; layer < cache.geometry().num_layers; ++layer) DropLayer(cache, layer);
 }
 

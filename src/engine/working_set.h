@@ -121,6 +121,9 @@ class WorkingSet {
   // Waits for all dumps under way.
   void DrainDumps();
 
+  // Ends a task of the store, also one that does not end in time: then it is cancelled.
+  Result<TaskResult> WaitTask(TaskId task);
+
   SlicePool& pool() { return *pool_; }
   BlockStore* store() { return store_; }
   const WorkingSetCounters& counters() const { return counters_; }
@@ -150,8 +153,8 @@ class WorkingSet {
   void ReapDumps();
   void StartLoad(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
                  bool kept_too);
+  void FailLoad(SliceEntry& entry);
   void EndLoads(SequenceCache& cache, int layer, std::vector<BlockIndex>* failed);
-  Result<TaskResult> WaitTask(TaskId task);
 
   SlicePool* pool_;
   BlockStore* store_;
