@@ -190,7 +190,9 @@ Status PrefillPass::PinRestored(int layer, std::int64_t restored) {
   std::iota(blocks.begin(), blocks.end(), 0);
   const std::uint64_t before = core_.working_set->counters().loaded_bytes;
   for (int head = 0; head < config_.num_kv_heads; ++head) {
-    if (!core_.working_set->PinResident(seq_.cache, layer, head, blocks).empty()) {
+    ESA_ASSIGN_OR_RETURN(const std::vector<BlockIndex> failed,
+                         core_.working_set->PinResident(seq_.cache, layer, head, blocks));
+    if (!failed.empty()) {
       restore_failed_ = true;
       return IoError("a stored block of the prompt could not be loaded");
     }

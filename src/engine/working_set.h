@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "esa/block_store.h"
@@ -104,8 +105,8 @@ class WorkingSet {
   std::vector<BlockIndex> FinishLoads(SequenceCache& cache, int layer);
 
   // Pins the slices of these blocks, loading what is absent; those that could not be loaded are
-  // not pinned and are returned.
-  std::vector<BlockIndex> PinResident(SequenceCache& cache, int layer, int kv_head,
+  // not pinned and are returned. kResourceExhausted, and nothing pinned: they do not fit together.
+  Result<std::vector<BlockIndex>> PinResident(SequenceCache& cache, int layer, int kv_head,
                                       std::span<const BlockIndex> blocks);
 
   // Starts loading kept slices that were evicted, as far as there is room.
@@ -147,9 +148,11 @@ class WorkingSet {
   void SetKept(SliceEntry& entry, bool kept);
   void Forget(SliceEntry& entry);
   bool Evict(bool kept_too);
+  Error Full() const;
   SliceSlot Allocate(bool kept_too);
   void FinishDump(const PendingDump& dump);
   bool WaitOldestDump();
+  bool WaitOldestLoad();
   void ReapDumps();
   void StartLoad(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
                  bool kept_too);
@@ -162,6 +165,7 @@ class WorkingSet {
   Order loose_;
   Order kept_;
   std::deque<PendingDump> dumps_;
+  std::deque<std::pair<SequenceCache*, int>> loads_;  // sequences and layers with loads under way
   WorkingSetCounters counters_;
 };
 

@@ -114,7 +114,7 @@ class WorkingSetTest : public testing::Test {
   }
   // Pins slices of one head, checks their bytes and unpins them.
   std::vector<BlockIndex> Use(int layer, int head, const std::vector<BlockIndex>& blocks) {
-    std::vector<BlockIndex> failed = working_set_->PinResident(cache_, layer, head, blocks);
+    std::vector<BlockIndex> failed = *working_set_->PinResident(cache_, layer, head, blocks);
     for (BlockIndex block : blocks) {
       if (std::ranges::count(failed, block) > 0) continue;
       EXPECT_TRUE(HasItsBytes(layer, head, block)) << layer << " " << head << " " << block;
@@ -200,7 +200,7 @@ TEST_F(WorkingSetTest, NeverEvictsWhatIsPinned) {
   StoreBlocks(2);
   const BlockIndex pinned[] = {0, 1};
   for (int head = 0; head < 2; ++head) {
-    EXPECT_THAT(working_set_->PinResident(cache_, 0, head, pinned), IsEmpty());
+    EXPECT_THAT(*working_set_->PinResident(cache_, 0, head, pinned), IsEmpty());
   }
   for (const std::int64_t block : {2, 3, 4, 5}) ASSERT_TRUE(Create(1, 0, block).ok());
   EXPECT_FALSE(Create(1, 0, 6).ok());
@@ -401,24 +401,21 @@ TEST_F(WorkingSetTest, ADumpCarriesTheMeansOfItsHeads) {
   EXPECT_THAT(means, ElementsAre(10, 10, 10.5f, 10.5f, 11, 11, 11.5f, 11.5f));
 }
 
-TEST_F(WorkingSetTest, ALayerThatDoesNotFitAtOnceIsPinnedAsFarAsItDoes) {
+TEST_F(WorkingSetTest, SlicesThatDoNotFitTogetherAreRefusedTogether) {
   Open(3);
   StoreBlocks(5);
   const BlockIndex blocks[] = {0, 1, 2, 3, 4};
-  const std::vector<BlockIndex> failed = working_set_->PinResident(cache_, 0, 0, blocks);
-  EXPECT_EQ(failed.size(), 2u);
-  EXPECT_EQ(pool_->used_slots(), 3);
-  for (BlockIndex block : blocks) {
-    const bool left_out = std::ranges::count(failed, block) > 0;
-    EXPECT_EQ(HasItsBytes(0, 0, block), !left_out);
-    EXPECT_EQ(Slice(0, 0, block).pins, left_out ? 0u : 1u);
-  }
+  const auto pinned = working_set_->PinResident(cache_, 0, 0, blocks);
+  ASSERT_FALSE(pinned.ok());
+  EXPECT_EQ(pinned.error().code, ErrorCode::kResourceExhausted);
+  for (BlockIndex block : blocks) EXPECT_EQ(Slice(0, 0, block).pins, 0u);
+  EXPECT_THAT(*working_set_->PinResident(cache_, 0, 0, std::span(blocks).first(3)), IsEmpty());
 }
 
 TEST_F(WorkingSetTest, DroppingALayerLeavesTheOthers) {
   StoreBlocks(2);
   const BlockIndex pinned[] = {0};
-  EXPECT_THAT(working_set_->PinResident(cache_, 0, 0, pinned), IsEmpty());
+  EXPECT_THAT(*working_set_->PinResident(cache_, 0, 0, pinned), IsEmpty());
   working_set_->DropLayer(cache_, 0);
   EXPECT_EQ(pool_->used_slots(), 4);
   for (std::int64_t block = 0; block < 2; ++block) {
@@ -441,7 +438,7 @@ TEST_F(WorkingSetTest, FinishEndsLoadsAndDumpsAndReleasesAll) {
   StoreBlocks(3);
   const BlockIndex blocks[] = {0, 1};
   working_set_->Keep(cache_, 0, 0, blocks);
-  EXPECT_THAT(working_set_->PinResident(cache_, 1, 1, blocks), IsEmpty());
+  EXPECT_THAT(*working_set_->PinResident(cache_, 1, 1, blocks), IsEmpty());
   store_->stay_pending = true;
   ComputeBlock(3);
   working_set_->Finish(cache_);
@@ -450,7 +447,7 @@ TEST_F(WorkingSetTest, FinishEndsLoadsAndDumpsAndReleasesAll) {
 }
 
 TEST_F(WorkingSetTest, TwoSequencesShareTheBudgetAndNeverTheirBytes) {
-  constexpr std::int64_t kSlots = 20;  // of 64 slices; 16 may be loading, 2 are pinned
+  constexpr std::int64_t kSlots = 5;  // of 64 slices
   Open(kSlots);
   StoreBlocks(kBlocks);
   // The same blocks in a second table: as two requests with one prompt.
@@ -480,7 +477,7 @@ TEST_F(WorkingSetTest, TwoSequencesShareTheBudgetAndNeverTheirBytes) {
         working_set_->RestoreKept(cache);
         break;
       default:
-        ASSERT_THAT(working_set_->PinResident(cache, layer, head, blocks), IsEmpty()) << i;
+        ASSERT_THAT(*working_set_->PinResident(cache, layer, head, blocks), IsEmpty()) << i;
         for (BlockIndex block : blocks) {
           SliceEntry& entry = cache.At(layer, head, block);
           ASSERT_EQ(*entry.slot.data(), ByteOf(layer, head, block)) << i;
