@@ -72,7 +72,7 @@ SliceSlot WorkingSet::Allocate(bool kept_too) {
   while (true) {
     if (SliceSlot slot = pool_->Allocate()) return slot;
     if (Evict(false) || (kept_too && dumps_.empty() && Evict(true))) continue;
-    if (!kept_too || !WaitOldestDump()) return {};
+    if (!kept_too || !(WaitOldestDump() || WaitOldestLoad())) return {};
   }
 }
 
@@ -80,14 +80,7 @@ Status WorkingSet::Create(SequenceCache& cache, int layer, int kv_head, std::int
   SliceEntry& entry = cache.At(layer, kv_head, block);
   ESA_CHECK(entry.state == State::kAbsent);
   entry.slot = Allocate(true);
-  if (!entry.slot) {
-    const std::string reason = counters_.first_dump_error.empty()
-                                   ? ""
-                                   : "; the store failed: " + counters_.first_dump_error;
-    return ResourceExhausted("KV memory of " +
-                             std::to_string(pool_->num_slots() * pool_->slot_bytes()) +
-                             " bytes is full of slices that are needed at the same time" + reason);
-  }
+  if (!entry.slot) return Full();
   entry.state = State::kResident;
   entry.durable = false;
   entry.pins = 1;
@@ -156,6 +149,15 @@ bool WorkingSet::WaitOldestDump() {
   return true;
 }
 
+// Of whatever layer: what it brought may be evicted then. FinishLoads still finds what failed.
+bool WorkingSet::WaitOldestLoad() {
+  if (loads_.empty()) return false;
+  const auto [cache, layer] = loads_.front();
+  std::vector<BlockIndex> ignored;
+  EndLoads(*cache, layer, &ignored);
+  return true;
+}
+
 void WorkingSet::ReapDumps() {
   while (!dumps_.empty() && store_->Poll(dumps_.front().task)) WaitOldestDump();
 }
@@ -185,14 +187,23 @@ void WorkingSet::StartLoad(SequenceCache& cache, int layer, int kv_head,
   if (reads.empty()) return;
   Result<TaskId> task = store_->Load(std::move(reads));
   if (!task) {
-    for (SliceEntry* entry : load.entries) Forget(*entry);
+    for (SliceEntry* entry : load.entries) FailLoad(*entry);
     return;
   }
   load.task = *task;
+  loads_.emplace_back(&cache, layer);
   cache.loads_[static_cast<std::size_t>(layer)].push_back(std::move(load));
 }
 
+// The store will not have it the next time either; nothing may wait for it again.
+void WorkingSet::FailLoad(SliceEntry& entry) {
+  ++counters_.failed_loads;
+  entry.durable = false;
+  Forget(entry);
+}
+
 void WorkingSet::EndLoads(SequenceCache& cache, int layer, std::vector<BlockIndex>* failed) {
+  std::erase(loads_, std::pair(&cache, layer));
   for (SequenceCache::Load& load : cache.loads_[static_cast<std::size_t>(layer)]) {
     Result<TaskResult> result = WaitTask(load.task);
     std::vector<bool> bad(load.entries.size(), !result.ok());
@@ -203,10 +214,7 @@ void WorkingSet::EndLoads(SequenceCache& cache, int layer, std::vector<BlockInde
     for (std::size_t i = 0; i < load.entries.size(); ++i) {
       SliceEntry& entry = *load.entries[i];
       if (bad[i]) {
-        ++counters_.failed_loads;
-        // The store will not have it the next time either; nothing may wait for it again.
-        entry.durable = false;
-        Forget(entry);
+        FailLoad(entry);
         failed->push_back(load.blocks[i]);
         continue;
       }
@@ -262,8 +270,9 @@ std::vector<BlockIndex> WorkingSet::FinishLoads(SequenceCache& cache, int layer)
   return failed;
 }
 
-std::vector<BlockIndex> WorkingSet::PinResident(SequenceCache& cache, int layer, int kv_head,
-                                                std::span<const BlockIndex> blocks) {
+Result<std::vector<BlockIndex>> WorkingSet::PinResident(SequenceCache& cache, int layer,
+                                                        int kv_head,
+                                                        std::span<const BlockIndex> blocks) {
   std::vector<BlockIndex> failed;
   std::vector<BlockIndex> absent;
   bool loading = false;
@@ -279,16 +288,31 @@ std::vector<BlockIndex> WorkingSet::PinResident(SequenceCache& cache, int layer,
     EndLoads(cache, layer, &failed);
   }
   failed.clear();
+  bool no_room = false;
   for (BlockIndex block : blocks) {
     SliceEntry& entry = cache.At(layer, kv_head, block);
     if (entry.state == State::kResident) continue;
+    no_room |= entry.durable;  // the store has it, but no slot was free
     Unpin(entry);
     failed.push_back(block);
   }
-  return failed;
+  if (!no_room) return failed;
+  for (BlockIndex block : blocks) {
+    if (std::ranges::find(failed, block) == failed.end()) Unpin(cache.At(layer, kv_head, block));
+  }
+  return Full();
+}
+
+Error WorkingSet::Full() const {
+  const std::string reason =
+      counters_.first_dump_error.empty() ? "" : "; the store failed: " + counters_.first_dump_error;
+  return ResourceExhausted("KV memory of " +
+                           std::to_string(pool_->num_slots() * pool_->slot_bytes()) +
+                           " bytes is full of slices that are needed at the same time" + reason);
 }
 
 void WorkingSet::DropLayer(SequenceCache& cache, int layer) {
+  DrainDumps();
   std::vector<BlockIndex> ignored;
   EndLoads(cache, layer, &ignored);
   for (int head = 0; head < cache.geometry().num_kv_heads; ++head) {
@@ -304,7 +328,6 @@ void WorkingSet::DropLayer(SequenceCache& cache, int layer) {
 }
 
 void WorkingSet::Finish(SequenceCache& cache) {
-  DrainDumps();
   for (int layer = 0; layer < cache.geometry().num_layers; ++layer) DropLayer(cache, layer);
 }
 

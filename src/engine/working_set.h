@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "esa/block_store.h"
@@ -104,8 +105,8 @@ class WorkingSet {
   std::vector<BlockIndex> FinishLoads(SequenceCache& cache, int layer);
 
   // Pins the slices of these blocks, loading what is absent; those that could not be loaded are
-  // not pinned and are returned.
-  std::vector<BlockIndex> PinResident(SequenceCache& cache, int layer, int kv_head,
+  // not pinned and are returned. kResourceExhausted, and nothing pinned: they do not fit together.
+  Result<std::vector<BlockIndex>> PinResident(SequenceCache& cache, int layer, int kv_head,
                                       std::span<const BlockIndex> blocks);
 
   // Starts loading kept slices that were evicted, as far as there is room.
@@ -120,6 +121,9 @@ class WorkingSet {
 
   // Waits for all dumps under way.
   void DrainDumps();
+
+  // Ends a task of the store, also one that does not end in time: then it is cancelled.
+  Result<TaskResult> WaitTask(TaskId task);
 
   SlicePool& pool() { return *pool_; }
   BlockStore* store() { return store_; }
@@ -144,14 +148,16 @@ class WorkingSet {
   void SetKept(SliceEntry& entry, bool kept);
   void Forget(SliceEntry& entry);
   bool Evict(bool kept_too);
+  Error Full() const;
   SliceSlot Allocate(bool kept_too);
   void FinishDump(const PendingDump& dump);
   bool WaitOldestDump();
+  bool WaitOldestLoad();
   void ReapDumps();
   void StartLoad(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
                  bool kept_too);
+  void FailLoad(SliceEntry& entry);
   void EndLoads(SequenceCache& cache, int layer, std::vector<BlockIndex>* failed);
-  Result<TaskResult> WaitTask(TaskId task);
 
   SlicePool* pool_;
   BlockStore* store_;
@@ -159,6 +165,7 @@ class WorkingSet {
   Order loose_;
   Order kept_;
   std::deque<PendingDump> dumps_;
+  std::deque<std::pair<SequenceCache*, int>> loads_;  // sequences and layers with loads under way
   WorkingSetCounters counters_;
 };
 
