@@ -161,19 +161,21 @@ Status PrefillPass::LoadRepresentations(std::int64_t restored) {
   BlockStore* store = core_.working_set->store();
   const std::size_t floats =
       static_cast<std::size_t>(core_.geometry.slices_per_block() * config_.head_dim);
-  std::vector<float> buffer(floats * static_cast<std::size_t>(blocks));
+  // Shared with the working set, which keeps it as long as a store that hangs may write to it.
+  const auto buffer =
+      std::make_shared<std::vector<float>>(floats * static_cast<std::size_t>(blocks));
   std::vector<SliceRead> reads;
   for (std::int64_t b = 0; b < blocks; ++b) {
-    float* at = buffer.data() + static_cast<std::size_t>(b) * floats;
+    float* at = buffer->data() + static_cast<std::size_t>(b) * floats;
     reads.push_back({.id = seq_.cache.id(b),
                      .part = kRepresentations,
                      .destination = reinterpret_cast<std::byte*>(at)});
   }
   ESA_ASSIGN_OR_RETURN(const TaskId task, store->Load(std::move(reads)));
-  ESA_ASSIGN_OR_RETURN(const TaskResult result, core_.working_set->WaitTask(task));
+  ESA_ASSIGN_OR_RETURN(const TaskResult result, core_.working_set->WaitTask(task, buffer));
   if (!result.failures.empty()) return result.failures.front().error;
   seq_.stats.restored_bytes += result.bytes;
-  const float* from = buffer.data();
+  const float* from = buffer->data();
   for (std::int64_t b = 0; b < blocks; ++b) {
     for (int layer = 0; layer < config_.num_layers; ++layer) {
       for (int head = 0; head < config_.num_kv_heads; ++head, from += config_.head_dim) {

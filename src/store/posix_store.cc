@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,14 @@ namespace {
 
 constexpr int kMaxIoThreads = 256;
 constexpr int kMaxIoDepth = 4096;
+
+// A thread that hangs in the disk goes on using this: better kept than waited for, or destroyed.
+void Keep(std::unique_ptr<BlockIo> hung) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<std::unique_ptr<BlockIo>>;
+  std::lock_guard lock(mutex);
+  kept->push_back(std::move(hung));
+}
 
 class PosixStore final : public BlockStore {
  public:
@@ -61,8 +70,7 @@ class PosixStore final : public BlockStore {
 };
 
 PosixStore::~PosixStore() {
-  // A thread that hangs in the disk goes on using it: better leaked than waited for, or destroyed.
-  if (!io_->Stop(timeout_)) (void)io_.release();
+  if (!io_->Stop(timeout_)) Keep(std::move(io_));
 }
 
 bool PosixStore::IsHit(const BlockKey& key, std::int64_t stamp_us) {

@@ -191,6 +191,31 @@ TEST_F(PosixStoreFaults, WaitKeepsItsDeadlineOnASlowDisk) {
   EXPECT_THAT(Finish(*store, task).failures, IsEmpty());
 }
 
+TEST_F(PosixStoreFaults, AHungDiskHangsNobody) {
+  config_.timeout_ms = 50;
+  config_.queue_bytes = 4096;
+  auto store = Open();
+  const SampleBlock block(1), late(2);
+  DumpAll(*store, block);
+  const AlignedBuffer buffer = MakeAligned(2 * 4096);
+  const auto start = std::chrono::steady_clock::now();
+  faults_->Delay(milliseconds(700));
+  const TaskId task = *store->Load({{block.id(), 0, buffer.get()}});
+  ASSERT_TRUE(*store->Begin(late.key(), {}));
+  const TaskId first = *store->Dump({late.Write(0)});
+  // No room in the queue, and none comes: the dump fails after the timeout.
+  const TaskResult full = Finish(*store, store->Dump({late.Write(1)}));
+  ASSERT_EQ(full.failures.size(), 1u);
+  EXPECT_EQ(full.failures[0].error.code, ErrorCode::kDeadlineExceeded);
+  store->Cancel(task);
+  store->Cancel(first);
+  EXPECT_FALSE(store->Wait(task, std::chrono::steady_clock::now()).ok());
+  store.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(600));
+  // Its threads still use the buffers; they must be gone before these are.
+  std::this_thread::sleep_until(start + milliseconds(2500));
+}
+
 TEST_F(PosixStoreFaults, CancelDropsWhatIsQueued) {
   const auto store = Open();
   const SampleBlock block(1);

@@ -33,8 +33,9 @@ class FaultyStore final : public BlockStore {
     return inner_->LookupPrefix(keys);
   }
   Result<TaskId> Prefetch(std::span<const BlockId> ids) override { return inner_->Prefetch(ids); }
-  Result<bool> Begin(const BlockKey& key, const BlockId& parent) override {
-    return inner_->Begin(key, parent);
+  Result<bool> Begin(const BlockKey& key, const BlockId& parent,
+                     Admission admission = Admission::kRequired) override {
+    return inner_->Begin(key, parent, admission);
   }
   Result<TaskId> Dump(std::vector<SliceWrite> writes) override {
     if (fail_dumps) {
