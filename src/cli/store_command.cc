@@ -95,6 +95,7 @@ void AddStoreCommand(CLI::App* app, Action* action) {
       "Changes nothing, and may run while the store is in use.\n\n"
       "Example:\n  esa store stat --store /ssd/kv");
   OnCall(command, action, options, &Stat);
+  AddStoreBenchCommand(store, action);
 }
 
 }  // namespace esa::cli
