@@ -207,8 +207,10 @@ TEST_F(PosixStore, RefusesABlockOfAForeignLayout) {
   const AlignedBuffer buffer = MakeAligned(4096);
   const TaskResult result = Finish(*store, store->Load({{block.id(), 0, buffer.get()}}));
   ASSERT_EQ(result.failures.size(), 1u);
-  EXPECT_EQ(result.failures[0].error.code, ErrorCode::kDataError);
+  EXPECT_EQ(result.failures[0].error.code, ErrorCode::kUnsupported);
   EXPECT_THAT(result.failures[0].error.message, HasSubstr("num_slices is 6, expected 5"));
+  EXPECT_EQ(store->Stats().quarantined_blocks, 0u);
+  EXPECT_TRUE(fs::exists(FileOf(block)));
 }
 
 TEST_F(PosixStore, SeesThroughAReplacedFile) {

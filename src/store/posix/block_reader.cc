@@ -5,7 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "store/checksum.h"
 #include "store/posix/aligned_bytes.h"
 
 namespace esa {
@@ -61,7 +60,7 @@ Result<BlockHead> BlockReader::ReadHead(const Folder& folder, const BlockId& id)
   if (Status read = ReadFully(**file, path, 0, bytes.span().first(present)); !read) {
     return read.error();
   }
-  Result<BlockHead> head = DecodeHead(bytes.span().first(present), layout_, id);
+  Result<BlockHead> head = DecodeHead(bytes.span().first(present), layout_, id, nullptr);
   if (!head) return InFile(path, head.error());
   if (*size != areas_.file_bytes) {
     return DataError(path + ": is " + std::to_string(*size) + " bytes long, expected " +
@@ -97,12 +96,8 @@ Status BlockReader::Read(const Folder& folder, const BlockId& id, std::uint32_t 
   const std::span<std::byte> to{destination, PartBytes(part)};
   const std::string path = folder.PathOf(id);
   if (Status read = ReadFully(**file, path, offset, to); !read) return read;
-  const std::uint64_t expected =
-      representations ? (*head)->representations_checksum : (*head)->slice_checksums[part];
-  if (Checksum(to) == expected) return {};
-  return DataError(path + ": checksum of " +
-                   (representations ? "the representations" : "slice " + std::to_string(part)) +
-                   " does not match");
+  const Status verified = VerifyPart(**head, part, to);
+  return verified.ok() ? verified : InFile(path, verified.error());
 }
 
 Status BlockReader::Prefetch(const Folder& folder, const BlockId& id) {

@@ -19,7 +19,7 @@ class BlockReader {
  public:
   BlockReader(FileSystem& files, const BlockLayout& layout);
 
-  // Errors of both: kNotFound, kDataError (corrupt, cut short, foreign), those of the system.
+  // Errors of both: kNotFound, kDataError (corrupt, cut short), kUnsupported (foreign), those of the system.
   // destination: as in SliceRead.
   Result<std::shared_ptr<const BlockHead>> Head(const Folder& folder, const BlockId& id);
   Status Read(const Folder& folder, const BlockId& id, std::uint32_t part, std::byte* destination);

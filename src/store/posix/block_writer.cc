@@ -146,9 +146,9 @@ Status BlockWriter::Create(OpenBlock& block) {
 }
 
 Status BlockWriter::Commit(OpenBlock& block) {
-  block.head.representations_checksum = Checksum(block.representations);
+  block.head.representations.checksum = Checksum(block.representations);
   AlignedBytes front(areas_.slices);
-  EncodeHead(block.head, front.span());
+  if (Status s = EncodeHead(block.head, front.span()); !s) return s;
   if (!block.representations.empty()) {
     std::memcpy(front.data() + areas_.representations, block.representations.data(),
                 block.representations.size());
