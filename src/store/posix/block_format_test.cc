@@ -158,6 +158,18 @@ StoreConfig ConfigOf(const std::string& folder) {
   return config;
 }
 
+void DumpGolden(BlockStore& store) {
+  ASSERT_TRUE(*store.Begin({kId, kTokenIds}, CountingId(0x40)));
+  const std::string data = std::string(4096, 'a') + std::string(4096, 'b');
+  const std::string means = Bytes().Counting(0x20, 16).get();
+  const auto* slices = BytesOf(data).data();
+  const auto* representations = BytesOf(means).data();
+  EXPECT_THAT(Finish(store, store.Dump({{kId, 1, slices + 4096, representations + 8},
+                                        {kId, 0, slices, representations}}))
+                  .failures,
+              IsEmpty());
+}
+
 TEST(BlockFormat, TheGoldenFilesAreAsThePageSays) {
   EXPECT_EQ(Golden("plain.block"), HandMadeFile());
   const std::string encrypted = Golden("encrypted.block");
@@ -169,15 +181,7 @@ TEST(BlockFormat, AStoreWritesTheGoldenBytes) {
   const TemporaryFolder folder;
   {
     const auto store = *CreateBlockStore(ConfigOf(folder.path()), kTiny);
-    ASSERT_TRUE(*store->Begin({kId, kTokenIds}, CountingId(0x40)));
-    const std::string data = std::string(4096, 'a') + std::string(4096, 'b');
-    const std::string means = Bytes().Counting(0x20, 16).get();
-    const auto* slices = BytesOf(data).data();
-    const auto* representations = BytesOf(means).data();
-    const TaskResult result =
-        Finish(*store, store->Dump({{kId, 1, slices + 4096, representations + 8},
-                                    {kId, 0, slices, representations}}));
-    EXPECT_TRUE(result.failures.empty());
+    DumpGolden(*store);
   }
   EXPECT_EQ(ReadWhole(folder.path() + "/10/" + kIdHex + ".block"), HandMadeFile());
 }
@@ -197,6 +201,28 @@ TEST(BlockFormat, AStoreReadsTheGoldenBytes) {
   EXPECT_EQ(buffer[0], std::byte{'a'});
   EXPECT_EQ(buffer[8191], std::byte{'b'});
   EXPECT_EQ(buffer[8192 + 15], std::byte{0x2f});
+}
+
+TEST(BlockFormat, AStoreLeavesForeignFilesUntilItsOwnReplaceThem) {
+  std::string later = HandMadeFile();
+  later[kVersionAt] = 3;
+  later.replace(kFieldsSumAt, 8, Bytes().Int(Checksum(BytesOf(later).first(kFieldsSumAt))).get());
+  for (const std::string& foreign : {later, Golden("encrypted.block")}) {
+    const TemporaryFolder folder;
+    const std::string path = folder.path() + "/10/" + kIdHex + ".block";
+    std::filesystem::create_directory(folder.path() + "/10");
+    std::ofstream(path, std::ios::binary) << foreign;
+    const auto store = *CreateBlockStore(ConfigOf(folder.path()), kTiny);
+    const BlockKey key{kId, kTokenIds};
+    EXPECT_FALSE(store->Lookup({&key, 1}).at(0));
+    EXPECT_EQ(store->Stats().quarantined_blocks, 0u);
+    EXPECT_EQ(ReadWhole(path), foreign);
+    EXPECT_EQ(store->Stats().blocks, 1u);  // it takes room, and is evicted in its turn
+    DumpGolden(*store);
+    EXPECT_TRUE(store->Lookup({&key, 1}).at(0));
+    EXPECT_EQ(ReadWhole(path), HandMadeFile());
+    EXPECT_EQ(store->Stats().bytes, 16384u);
+  }
 }
 
 // Part `part` of the golden content, as it is before encryption.
