@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "store/key_file.h"
 #include "store/posix/block_io.h"
 #include "store/recency.h"
 
@@ -29,11 +30,8 @@ void Keep(std::unique_ptr<BlockIo> hung) {
 
 class PosixStore final : public BlockStore {
  public:
-  PosixStore(std::unique_ptr<FileSystem> files, const StoreConfig& config,
-             const BlockLayout& layout)
-      : layout_(layout),
-        timeout_(config.timeout_ms),
-        io_(std::make_unique<BlockIo>(std::move(files), config, layout)) {}
+  PosixStore(std::unique_ptr<BlockIo> io, const StoreConfig& config, const BlockLayout& layout)
+      : layout_(layout), timeout_(config.timeout_ms), io_(std::move(io)) {}
   ~PosixStore() override;
 
   Status OpenFolders(const StoreConfig& config) { return io_->OpenFolders(config); }
@@ -164,7 +162,12 @@ Result<std::unique_ptr<BlockStore>> CreatePosixStoreOn(std::unique_ptr<FileSyste
                                                        const StoreConfig& config,
                                                        const BlockLayout& layout) {
   if (Status valid = CheckConfig(config); !valid) return valid.error();
-  auto store = std::make_unique<PosixStore>(std::move(files), config, layout);
+  auto key = ReadStoreKey(config.encryption_key_file);
+  if (!key) return key.error();
+  std::unique_ptr<const BlockCipher> cipher;
+  if (*key) cipher = std::make_unique<BlockCipher>(**std::move(key));
+  auto io = std::make_unique<BlockIo>(std::move(files), std::move(cipher), config, layout);
+  auto store = std::make_unique<PosixStore>(std::move(io), config, layout);
   if (Status opened = store->OpenFolders(config); !opened) return opened.error();
   return std::unique_ptr<BlockStore>(std::move(store));
 }

@@ -207,8 +207,54 @@ TEST_F(PosixStore, RefusesABlockOfAForeignLayout) {
   const AlignedBuffer buffer = MakeAligned(4096);
   const TaskResult result = Finish(*store, store->Load({{block.id(), 0, buffer.get()}}));
   ASSERT_EQ(result.failures.size(), 1u);
-  EXPECT_EQ(result.failures[0].error.code, ErrorCode::kDataError);
+  EXPECT_EQ(result.failures[0].error.code, ErrorCode::kNotFound);
   EXPECT_THAT(result.failures[0].error.message, HasSubstr("num_slices is 6, expected 5"));
+  EXPECT_EQ(store->Stats().quarantined_blocks, 0u);
+  EXPECT_TRUE(fs::exists(FileOf(block)));
+  EXPECT_FALSE(Hit(*store, block));
+  EXPECT_GT(store->Stats().foreign_blocks, 0u);
+}
+
+TEST_F(PosixStore, EncryptedBlocksAreReadByTheirKeyAlone) {
+  const auto with_key = [&](char digit) {
+    StoreConfig config = Config();
+    config.encryption_key_file = path() + "-key-" + digit;
+    std::ofstream(config.encryption_key_file) << std::string(64, digit);
+    fs::permissions(config.encryption_key_file, fs::perms::owner_read | fs::perms::owner_write);
+    return Open(config);
+  };
+  const SampleBlock whole(1), piecewise(2);
+  {
+    const auto store = with_key('a');
+    EXPECT_THAT(DumpAll(*store, whole).failures, IsEmpty());
+    ASSERT_TRUE(*store->Begin(piecewise.key(), {}));
+    for (std::uint32_t slice : {3, 0, 5, 1, 4, 2}) {
+      EXPECT_THAT(Finish(*store, store->Dump({piecewise.Write(slice)})).failures, IsEmpty());
+    }
+  }
+  std::ifstream in(FileOf(whole), std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(in), {}};
+  for (const std::byte* plain :
+       {whole.slice(0), whole.representations().data(), std::as_bytes(whole.key().tokens).data()}) {
+    EXPECT_EQ(bytes.find({reinterpret_cast<const char*>(plain), 16}), std::string::npos);
+  }
+  for (const SampleBlock* block : {&whole, &piecewise}) {
+    const auto store = with_key('a');
+    EXPECT_TRUE(Hit(*store, *block));
+    EXPECT_TRUE(LoadAll(*store, *block).ok());
+    for (const auto& other : {with_key('b'), Open()}) {
+      EXPECT_FALSE(Hit(*other, *block));
+      EXPECT_EQ(LoadPart(*other, *block, 0).error().code, ErrorCode::kNotFound);
+      EXPECT_GT(other->Stats().foreign_blocks, 0u);
+      EXPECT_EQ(other->Stats().quarantined_blocks, 0u);
+    }
+    EXPECT_TRUE(LoadAll(*with_key('a'), *block).ok());
+  }
+  // A new key takes the place of the old one, block by block.
+  EXPECT_THAT(DumpAll(*with_key('b'), whole).failures, IsEmpty());
+  EXPECT_TRUE(LoadAll(*with_key('b'), whole).ok());
+  EXPECT_FALSE(Hit(*with_key('a'), whole));
+  EXPECT_TRUE(LoadAll(*with_key('a'), piecewise).ok());
 }
 
 TEST_F(PosixStore, SeesThroughAReplacedFile) {

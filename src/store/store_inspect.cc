@@ -15,9 +15,10 @@ namespace {
 
 Result<BlockLayout> LayoutOf(FileSystem& files, const std::string& path) {
   ESA_ASSIGN_OR_RETURN(const std::unique_ptr<File> file, files.Open(path, {}));
-  std::array<std::byte, kTokensAt> fields{};
-  ESA_RETURN_IF_ERROR(ReadFully(*file, path, 0, fields));
-  return DecodeLayout(fields);
+  std::array<std::byte, kFieldsBytes> bytes{};
+  ESA_RETURN_IF_ERROR(ReadFully(*file, path, 0, bytes));
+  ESA_ASSIGN_OR_RETURN(const BlockFields fields, DecodeFields(bytes));
+  return fields.layout;
 }
 
 void AddLayout(StoreSummary* summary, const Result<BlockLayout>& layout) {

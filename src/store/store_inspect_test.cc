@@ -22,7 +22,7 @@ TEST(InspectFolder, CountsWhatLiesThere) {
   const auto store = *CreateBlockStore(config, kSmallLayout);
   for (std::uint32_t seed = 10; seed < 13; ++seed) DumpAll(*store, SampleBlock(seed));
   DumpAll(*store, corrupt);
-  std::filesystem::resize_file(BlockPath(folder.path(), corrupt.id()), 100);
+  std::filesystem::resize_file(BlockPath(folder.path(), corrupt.id()), 150);
   const Result<StoreSummary> before = InspectFolder(folder.path());
   ASSERT_TRUE(before.ok());
   EXPECT_EQ(before->blocks, 5u);

@@ -27,15 +27,16 @@ bool Joins(std::uint32_t first, std::size_t length, std::uint32_t next, std::uin
 
 }  // namespace
 
-BlockIo::BlockIo(std::unique_ptr<FileSystem> files, const StoreConfig& config,
-                 const BlockLayout& layout)
+BlockIo::BlockIo(std::unique_ptr<FileSystem> files, std::unique_ptr<const BlockCipher> cipher,
+                 const StoreConfig& config, const BlockLayout& layout)
     : layout_(layout),
-      areas_(layout),
+      cipher_(std::move(cipher)),
+      areas_(layout, cipher_ != nullptr),
       engine_(config.io_engine),
       depth_(config.io_depth),
       timeout_(config.timeout_ms),
       files_(std::move(files)),
-      reader_(*files_, layout, config.verify_checksums),
+      reader_(*files_, layout, cipher_.get(), config.verify_checksums),
       pool_(ThreadsOf(config), config.queue_bytes, [this] { return MakeQueue(); }) {}
 
 std::unique_ptr<IoQueue> BlockIo::MakeQueue() const {
@@ -64,7 +65,7 @@ Status BlockIo::OpenFolders(const StoreConfig& config) {
     folders_.push_back(*std::move(folder));
   }
   counters_.capacity_bytes = config.capacity_bytes * folders_.size();
-  writer_ = std::make_unique<BlockWriter>(*files_, layout_);
+  writer_ = std::make_unique<BlockWriter>(*files_, layout_, cipher_.get());
   return {};
 }
 
@@ -96,6 +97,10 @@ Result<std::shared_ptr<const BlockHead>> BlockIo::HeadOf(const BlockId& id) {
   const bool known = folder.StampOf(id).has_value();
   auto head = reader_.Head(folder, id);
   if (!head && head.error().code == ErrorCode::kDataError) Quarantine(id);
+  if (!head && head.error().code == ErrorCode::kUnsupported) {
+    Count([](StoreStats& stats) { ++stats.foreign_blocks; });
+    return NotFound(head.error().message);
+  }
   if (!head && head.error().code == ErrorCode::kNotFound && known) folder.Forget(id);
   return head;
 }
@@ -291,6 +296,7 @@ void BlockIo::End(Reading& reading, const IoRequest& request) {
   for (std::size_t i = 0; i < reading.parts.size(); ++i) {
     Status status = request.status.ok() ? reader_.Verify(reading.run, i) : request.status;
     const bool stale = !status && (status.error().code == ErrorCode::kDataError ||
+                                   status.error().code == ErrorCode::kUnsupported ||
                                    status.error().code == ErrorCode::kNotFound);
     if (stale) reader_.Drop(reading.run.id);
     if (stale || (!status && several)) {
@@ -308,6 +314,7 @@ Status BlockIo::ReadAgain(const BlockId& id, std::uint32_t part, std::byte* dest
   const Status status = reader_.Read(folder, id, part, destination);
   if (status.ok()) return status;
   if (status.error().code == ErrorCode::kDataError) Quarantine(id);
+  if (status.error().code == ErrorCode::kUnsupported) return NotFound(status.error().message);
   if (status.error().code == ErrorCode::kNotFound) {
     reader_.Drop(id);
     folder.Forget(id);

@@ -24,7 +24,9 @@ namespace esa {
 
 class BlockIo {
  public:
-  BlockIo(std::unique_ptr<FileSystem> files, const StoreConfig& config, const BlockLayout& layout);
+  // cipher: encrypts the blocks; null: they are plain.
+  BlockIo(std::unique_ptr<FileSystem> files, std::unique_ptr<const BlockCipher> cipher,
+          const StoreConfig& config, const BlockLayout& layout);
 
   Status OpenFolders(const StoreConfig& config);
 
@@ -90,6 +92,7 @@ class BlockIo {
   }
 
   const BlockLayout layout_;
+  const std::unique_ptr<const BlockCipher> cipher_;
   const BlockAreas areas_;
   const IoEngine engine_;
   const int depth_;

@@ -4,8 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "store/checksum.h"
-
 namespace esa {
 namespace {
 
@@ -25,11 +23,13 @@ Error InFile(const std::string& path, const Error& error) {
 
 }  // namespace
 
-BlockReader::BlockReader(FileSystem& files, const BlockLayout& layout, bool verify_checksums)
+BlockReader::BlockReader(FileSystem& files, const BlockLayout& layout, const BlockCipher* cipher,
+                         bool verify_checksums)
     : files_(files),
       layout_(layout),
+      cipher_(cipher),
       verify_(verify_checksums),
-      areas_(layout),
+      areas_(layout, cipher != nullptr),
       open_files_(kMaxOpenFiles),
       heads_(MaxHeads(areas_)) {}
 
@@ -60,7 +60,7 @@ Result<BlockHead> BlockReader::ReadHead(const Folder& folder, const BlockId& id)
   if (Status read = ReadFully(**file, path, 0, bytes.span().first(present)); !read) {
     return read.error();
   }
-  Result<BlockHead> head = DecodeHead(bytes.span().first(present), layout_, id);
+  Result<BlockHead> head = DecodeHead(bytes.span().first(present), layout_, id, cipher_);
   if (!head) return InFile(path, head.error());
   if (*size != areas_.file_bytes) {
     return DataError(path + ": is " + std::to_string(*size) + " bytes long, expected " +
@@ -123,15 +123,13 @@ Status BlockReader::Verify(const PartRun& run, std::size_t index) const {
   if (run.first == kRepresentations) {
     std::copy_n(run.copy->data(), areas_.representations_bytes, destination);
   }
-  const std::span<const std::byte> bytes{destination, PartBytes(run.first)};
-  const std::uint64_t expected = run.first == kRepresentations
-                                     ? run.head->representations_checksum
-                                     : run.head->slice_checksums[run.first + index];
-  if (!verify_ || Checksum(bytes) == expected) return {};
-  const std::string part = run.first == kRepresentations
-                               ? "the representations"
-                               : "slice " + std::to_string(run.first + index);
-  return DataError(run.path + ": checksum of " + part + " does not match");
+  const std::uint32_t part = run.first == kRepresentations
+                                 ? kRepresentations
+                                 : run.first + static_cast<std::uint32_t>(index);
+  const std::span<std::byte> bytes{destination, PartBytes(run.first)};
+  Status status = verify_ ? VerifyPart(*run.head, part, bytes) : Status();
+  if (status.ok() && run.head->encrypted) status = OpenPart(*run.head, part, bytes, bytes);
+  return status.ok() ? status : InFile(run.path, status.error());
 }
 
 Status BlockReader::Prefetch(const Folder& folder, const BlockId& id) {

@@ -35,11 +35,13 @@ struct PartRun {
 
 class BlockReader {
  public:
-  // verify_checksums: of slices and representations; heads are always verified.
-  BlockReader(FileSystem& files, const BlockLayout& layout, bool verify_checksums = true);
+  // cipher: of encrypted blocks, null for plain ones; must outlive the reader. verify_checksums: of
+  // slices and representations; heads are always verified.
+  BlockReader(FileSystem& files, const BlockLayout& layout, const BlockCipher* cipher,
+              bool verify_checksums);
 
-  // Errors of both: kNotFound, kDataError (corrupt, cut short, foreign), those of the system.
-  // destination: as in SliceRead.
+  // Errors of both: kNotFound, kDataError (corrupt, cut short), kUnsupported (foreign), those of
+  // the system. destination: as in SliceRead.
   Result<std::shared_ptr<const BlockHead>> Head(const Folder& folder, const BlockId& id);
   Status Read(const Folder& folder, const BlockId& id, std::uint32_t part, std::byte* destination);
 
@@ -63,6 +65,7 @@ class BlockReader {
 
   FileSystem& files_;
   const BlockLayout layout_;
+  const BlockCipher* const cipher_;
   const bool verify_;
   const BlockAreas areas_;
   LruCache<BlockId, File, BlockIdHash> open_files_;

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "store/checksum.h"
 #include "store/posix/file_names.h"
 
 namespace esa {
@@ -14,8 +13,12 @@ constexpr std::size_t kMaxOpenFiles = 64;
 
 }  // namespace
 
-BlockWriter::BlockWriter(FileSystem& files, const BlockLayout& layout)
-    : files_(files), layout_(layout), areas_(layout), open_files_(kMaxOpenFiles) {}
+BlockWriter::BlockWriter(FileSystem& files, const BlockLayout& layout, const BlockCipher* cipher)
+    : files_(files),
+      layout_(layout),
+      cipher_(cipher),
+      areas_(layout, cipher != nullptr),
+      open_files_(kMaxOpenFiles) {}
 
 BlockWriter::~BlockWriter() {
   std::vector<BlockId> ids;
@@ -23,16 +26,14 @@ BlockWriter::~BlockWriter() {
   for (const BlockId& id : ids) Abandon(id);
 }
 
-bool BlockWriter::Begin(Folder& folder, const BlockKey& key, const BlockId& parent,
-                        std::int64_t stamp_us) {
+Result<bool> BlockWriter::Begin(Folder& folder, const BlockKey& key, const BlockId& parent,
+                                std::int64_t stamp_us) {
+  auto head = NewHead(layout_, key, parent, cipher_);
+  if (!head) return head.error();
   auto block = std::make_shared<OpenBlock>();
   block->folder = &folder;
   block->stamp_us = stamp_us;
-  block->head.layout = layout_;
-  block->head.id = key.id;
-  block->head.parent = parent;
-  block->head.tokens.assign(key.tokens.begin(), key.tokens.end());
-  block->head.slice_checksums.resize(layout_.num_slices);
+  block->head = *std::move(head);
   block->representations.resize(areas_.representations_bytes);
   block->taken.resize(layout_.num_slices);
   std::lock_guard lock(mutex_);
@@ -78,10 +79,24 @@ Result<std::shared_ptr<OpenBlock>> BlockWriter::Take(const SliceWrite& write) {
   return block;
 }
 
-Status BlockWriter::Prepare(SliceRun* run, IoRequest* request) {
-  for (const std::byte* data : run->data) {
-    run->checksums.push_back(Checksum({data, layout_.slice_bytes}));
+// What the head says of its file does not change while the block is open.
+Status BlockWriter::Seal(SliceRun* run) const {
+  const BlockHead& head = run->block->head;
+  if (head.encrypted) run->sealed.emplace(run->data.size() * layout_.slice_bytes);
+  for (std::size_t i = 0; i < run->data.size(); ++i) {
+    const std::span<const std::byte> plain{run->data[i], layout_.slice_bytes};
+    std::span<std::byte> stored;
+    if (run->sealed) stored = run->sealed->span().subspan(i * plain.size(), plain.size());
+    const auto seal = SealPart(head, run->first + static_cast<std::uint32_t>(i), plain, stored);
+    if (!seal) return seal.error();
+    run->seals.push_back(*seal);
+    if (run->sealed) run->data[i] = stored.data();
   }
+  return {};
+}
+
+Status BlockWriter::Prepare(SliceRun* run, IoRequest* request) {
+  if (Status sealed = Seal(run); !sealed) return sealed;
   OpenBlock& block = *run->block;
   std::lock_guard lock(block.mutex);
   if (block.failure) return *block.failure;
@@ -94,10 +109,17 @@ Status BlockWriter::Prepare(SliceRun* run, IoRequest* request) {
   request->path = block.temporary;
   request->write = true;
   request->offset = areas_.slices + run->first * layout_.slice_bytes;
-  std::ranges::copy(run->checksums, block.head.slice_checksums.begin() + run->first);
+  for (std::size_t i = 0; i < run->seals.size(); ++i) {
+    block.head.SetSeal(run->first + static_cast<std::uint32_t>(i), run->seals[i]);
+  }
   if (run->data.size() == layout_.num_slices) {
     // The block is whole: all of its file in one request.
-    run->front.emplace(Front(block));
+    auto front = Front(block);
+    if (!front) {
+      FailLocked(block, front.error());
+      return front.error();
+    }
+    run->front = *std::move(front);
     request->offset = 0;
     request->pieces.push_back({run->front->data(), areas_.slices});
   }
@@ -162,11 +184,15 @@ Status BlockWriter::Create(OpenBlock& block) {
   return {};
 }
 
-AlignedBytes BlockWriter::Front(OpenBlock& block) const {
-  block.head.representations_checksum = Checksum(block.representations);
+Result<AlignedBytes> BlockWriter::Front(OpenBlock& block) const {
   AlignedBytes front(areas_.slices);
-  EncodeHead(block.head, front.span());
-  std::ranges::copy(block.representations, front.data() + areas_.representations);
+  const std::span<std::byte> stored =
+      front.span().subspan(areas_.representations, block.representations.size());
+  std::ranges::copy(block.representations, stored.begin());
+  const auto seal = SealPart(block.head, kRepresentations, block.representations, stored);
+  if (!seal) return seal.error();
+  block.head.SetSeal(kRepresentations, *seal);
+  if (Status encoded = EncodeHead(block.head, front.span()); !encoded) return encoded.error();
   return front;
 }
 
@@ -174,8 +200,9 @@ Status BlockWriter::Commit(OpenBlock& block, bool front_written) {
   const auto file = FileOf(block);
   if (!file) return file.error();
   if (!front_written) {
-    AlignedBytes front = Front(block);
-    if (Status s = WriteFully(**file, block.temporary, 0, front.span()); !s) return s;
+    auto front = Front(block);
+    if (!front) return front.error();
+    if (Status s = WriteFully(**file, block.temporary, 0, front->span()); !s) return s;
   }
   if (block.folder->durable()) {
     if (Status s = (*file)->Sync(); !s) return s;

@@ -47,17 +47,20 @@ struct SliceRun {
   std::vector<const std::byte*> data;  // by slice, [slice_bytes] each
 
   // The writer's.
-  std::vector<std::uint64_t> checksums;
-  std::optional<AlignedBytes> front;  // what stands before the slices, if it goes along
+  std::vector<PartSeal> seals;
+  std::optional<AlignedBytes> sealed;  // what `data` points into, of an encrypted block
+  std::optional<AlignedBytes> front;   // what stands before the slices, if it goes along
 };
 
 class BlockWriter {
  public:
-  BlockWriter(FileSystem& files, const BlockLayout& layout);
+  // cipher: encrypts the blocks; null: they are plain. It must outlive the writer.
+  BlockWriter(FileSystem& files, const BlockLayout& layout, const BlockCipher* cipher);
   ~BlockWriter();  // abandons what is open; no job may be under way
 
   // False: open already. `stamp_us` is the recency that the block will have.
-  bool Begin(Folder& folder, const BlockKey& key, const BlockId& parent, std::int64_t stamp_us);
+  Result<bool> Begin(Folder& folder, const BlockKey& key, const BlockId& parent,
+                     std::int64_t stamp_us);
 
   bool IsOpen(const BlockId& id) const;
   std::optional<std::int64_t> StampOf(const BlockId& id) const;
@@ -82,12 +85,14 @@ class BlockWriter {
   Result<std::shared_ptr<File>> FileOf(OpenBlock& block);
   Status Create(OpenBlock& block);
   Status Commit(OpenBlock& block, bool front_written);
-  AlignedBytes Front(OpenBlock& block) const;
+  Result<AlignedBytes> Front(OpenBlock& block) const;
+  Status Seal(SliceRun* run) const;
   void FailLocked(OpenBlock& block, Error error);
   void DiscardIfIdle(OpenBlock& block);
 
   FileSystem& files_;
   const BlockLayout layout_;
+  const BlockCipher* const cipher_;
   const BlockAreas areas_;
   LruCache<std::string, File> open_files_;  // by temporary path
   mutable std::mutex mutex_;                // taken after a block's, never before
