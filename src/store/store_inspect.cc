@@ -92,6 +92,12 @@ void AddSpace(const std::string& path, StoreSummary* summary) {
 
 }  // namespace
 
+Status CheckStoreFolders(std::span<const std::string> folders) {
+  const std::unique_ptr<FileSystem> files = MakeRealFileSystem();
+  for (const std::string& folder : folders) ESA_RETURN_IF_ERROR(CheckIsStore(*files, folder));
+  return {};
+}
+
 Result<BlockList> ListBlocks(std::span<const std::string> folders, const ListOptions& options) {
   const std::unique_ptr<FileSystem> files = MakeRealFileSystem();
   BlockList list;

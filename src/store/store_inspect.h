@@ -18,6 +18,9 @@
 
 namespace esa {
 
+// Success: all are folders of stores. To be asked before a long piece of work.
+Status CheckStoreFolders(std::span<const std::string> folders);
+
 // A committed block, as the name, the size and the unverified header of its file say.
 struct BlockInfo {
   std::string folder;

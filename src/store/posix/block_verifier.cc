@@ -12,13 +12,10 @@ namespace {
 // Few calls for blocks of small slices; more adds nothing on the disks we know.
 constexpr std::uint64_t kReadBytes = 4u << 20;
 
-// A layout needs room in memory before the head's checksum vouches for it, and a file whose size
-// differs from what its head says is no block.
-Status CheckSize(File& file, const BlockAreas& areas) {
-  ESA_ASSIGN_OR_RETURN(const std::uint64_t bytes, file.Size());
-  if (bytes == areas.file_bytes) return {};
+Status CheckSize(std::uint64_t bytes, std::uint64_t expected) {
+  if (bytes == expected) return {};
   return DataError("the file has " + std::to_string(bytes) + " bytes, expected " +
-                   std::to_string(areas.file_bytes));
+                   std::to_string(expected));
 }
 
 BlockState StateOf(const Status& status) {
@@ -65,66 +62,63 @@ BlockVerdict BlockVerifier::Verify(const std::string& path, const BlockId& id) {
 }
 
 BlockVerdict BlockVerifier::VerifyOnce(const std::string& path, const BlockId& id, bool direct) {
-  BlockVerdict verdict;
+  window_ = {};
+  read_bytes_ = 0;
   const auto file = files_.Open(path, {.mode = OpenMode::kRead, .direct = direct});
-  const Status checked =
-      file ? CheckFile(**file, path, id, &verdict.read_bytes) : Status(file.error());
-  verdict.state = StateOf(checked);
+  const Status checked = file ? CheckFile(**file, path, id) : Status(file.error());
+  BlockVerdict verdict{.state = StateOf(checked), .read_bytes = read_bytes_};
   if (!checked && verdict.state != BlockState::kGone) verdict.what = checked.error().message;
   return verdict;
 }
 
-Status BlockVerifier::CheckFile(File& file, const std::string& path, const BlockId& id,
-                                std::uint64_t* read_bytes) {
-  ESA_RETURN_IF_ERROR(Read(file, path, 0, kTokensAt));
-  const std::span<std::byte> fields = Room(kTokensAt);
+Status BlockVerifier::CheckFile(File& file, const std::string& path, const BlockId& id) {
+  ESA_ASSIGN_OR_RETURN(window_.file_bytes, file.Size());
+  ESA_ASSIGN_OR_RETURN(const Bytes fields, Read(file, path, 0, kTokensAt));
   ESA_RETURN_IF_ERROR(CheckVersion(fields));
   ESA_ASSIGN_OR_RETURN(const BlockLayout layout, DecodeLayout(fields));
   const BlockAreas areas(layout);
-  ESA_RETURN_IF_ERROR(CheckSize(file, areas));
-  ESA_RETURN_IF_ERROR(Read(file, path, 0, areas.head_bytes()));
-  *read_bytes += areas.head_bytes();
-  ESA_ASSIGN_OR_RETURN(const BlockHead head, DecodeHead(Room(areas.head_bytes()), layout, id));
-  ESA_RETURN_IF_ERROR(Read(file, path, areas.representations, areas.representations_bytes));
-  *read_bytes += areas.representations_bytes;
-  if (Checksum(Room(areas.representations_bytes)) != head.representations_checksum) {
+  ESA_RETURN_IF_ERROR(CheckSize(window_.file_bytes, areas.file_bytes));
+  ESA_ASSIGN_OR_RETURN(const Bytes head_bytes, Read(file, path, 0, areas.head_bytes()));
+  ESA_ASSIGN_OR_RETURN(const BlockHead head, DecodeHead(head_bytes, layout, id));
+  ESA_ASSIGN_OR_RETURN(const Bytes representations,
+                       Read(file, path, areas.representations, areas.representations_bytes));
+  if (Checksum(representations) != head.representations_checksum) {
     return DataError("checksum of the representations does not match");
   }
-  return CheckSlices(file, path, head, read_bytes);
+  return CheckSlices(file, path, head);
 }
 
-Status BlockVerifier::CheckSlices(File& file, const std::string& path, const BlockHead& head,
-                                  std::uint64_t* read_bytes) {
+Status BlockVerifier::CheckSlices(File& file, const std::string& path, const BlockHead& head) {
   const BlockAreas areas(head.layout);
   const std::uint64_t bytes = head.layout.slice_bytes;
-  const std::uint32_t slices = head.layout.num_slices;
-  const auto at_once = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, kReadBytes / bytes));
   std::uint32_t wrong = 0;
   std::uint32_t first_wrong = 0;
-  for (std::uint32_t first = 0; first < slices; first += at_once) {
-    const std::uint32_t count = std::min(at_once, slices - first);
-    ESA_RETURN_IF_ERROR(Read(file, path, areas.slices + first * bytes, count * bytes));
-    *read_bytes += count * bytes;
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const auto slice = Room(count * bytes).subspan(i * bytes, bytes);
-      if (Checksum(slice) == head.slice_checksums[first + i]) continue;
-      if (wrong++ == 0) first_wrong = first + i;
-    }
+  for (std::uint32_t i = 0; i < head.layout.num_slices; ++i) {
+    ESA_ASSIGN_OR_RETURN(const Bytes slice, Read(file, path, areas.slices + i * bytes, bytes));
+    if (Checksum(slice) == head.slice_checksums[i]) continue;
+    if (wrong++ == 0) first_wrong = i;
   }
-  if (wrong > 0) return DataError(SlicesDiffer(wrong, first_wrong, slices));
+  if (wrong > 0) return DataError(SlicesDiffer(wrong, first_wrong, head.layout.num_slices));
   return {};
 }
 
-Status BlockVerifier::Read(File& file, const std::string& path, std::uint64_t offset,
-                           std::uint64_t bytes) {
-  return ReadFully(file, path, offset, Room(bytes));
-}
-
-std::span<std::byte> BlockVerifier::Room(std::uint64_t bytes) {
-  if (buffer_ == nullptr || buffer_->span().size() < bytes) {
-    buffer_ = std::make_unique<AlignedBytes>(std::max(bytes, kReadBytes));
+// All areas are asked for from the first on, so that the file is read once, in large pieces.
+Result<BlockVerifier::Bytes> BlockVerifier::Read(File& file, const std::string& path,
+                                                 std::uint64_t offset, std::uint64_t bytes) {
+  const bool there = offset >= window_.offset && offset + bytes <= window_.offset + window_.bytes;
+  if (!there) {
+    const std::uint64_t left = window_.file_bytes - std::min(offset, window_.file_bytes);
+    const std::uint64_t wanted = std::max(bytes, std::min(kReadBytes, left));
+    if (buffer_ == nullptr || buffer_->span().size() < wanted) {
+      buffer_ = std::make_unique<AlignedBytes>(std::max(wanted, kReadBytes));
+    }
+    window_.bytes = 0;  // of no use should the read fail
+    ESA_RETURN_IF_ERROR(ReadFully(file, path, offset, buffer_->span().first(wanted)));
+    window_.offset = offset;
+    window_.bytes = wanted;
+    read_bytes_ += wanted;
   }
-  return buffer_->span().first(bytes);
+  return Bytes(buffer_->span()).subspan(offset - window_.offset, bytes);
 }
 
 }  // namespace esa

@@ -39,16 +39,24 @@ class BlockVerifier {
   BlockVerdict Verify(const std::string& path, const BlockId& id);
 
  private:
+  // What is in memory of the file at hand.
+  struct Window {
+    std::uint64_t file_bytes = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+  };
+  using Bytes = std::span<const std::byte>;
+
   BlockVerdict VerifyOnce(const std::string& path, const BlockId& id, bool direct);
-  Status CheckFile(File& file, const std::string& path, const BlockId& id,
-                   std::uint64_t* read_bytes);
-  Status CheckSlices(File& file, const std::string& path, const BlockHead& head,
-                     std::uint64_t* read_bytes);
-  Status Read(File& file, const std::string& path, std::uint64_t offset, std::uint64_t bytes);
-  std::span<std::byte> Room(std::uint64_t bytes);
+  Status CheckFile(File& file, const std::string& path, const BlockId& id);
+  Status CheckSlices(File& file, const std::string& path, const BlockHead& head);
+  Result<Bytes> Read(File& file, const std::string& path, std::uint64_t offset,
+                     std::uint64_t bytes);  // valid until the next
 
   FileSystem& files_;
   std::unique_ptr<AlignedBytes> buffer_;  // grows to what is read at once
+  Window window_;
+  std::uint64_t read_bytes_ = 0;
 };
 
 }  // namespace esa

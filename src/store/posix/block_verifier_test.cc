@@ -51,8 +51,7 @@ TEST_F(VerifiedBlock, Intact) {
   const BlockVerdict verdict = Verify();
   EXPECT_EQ(verdict.state, BlockState::kIntact) << verdict.what;
   EXPECT_EQ(verdict.what, "");
-  EXPECT_EQ(verdict.read_bytes, areas_.head_bytes() + areas_.representations_bytes +
-                                    kSmallLayout.num_slices * kSmallLayout.slice_bytes);
+  EXPECT_EQ(verdict.read_bytes, areas_.file_bytes);
 }
 
 TEST_F(VerifiedBlock, EveryByteThatCountsIsChecked) {
@@ -117,10 +116,28 @@ TEST_F(VerifiedBlock, ReadErrorsAreNotCorruption) {
 TEST_F(VerifiedBlock, LooksTwice) {
   const auto faults = std::make_shared<Faults>();
   files_ = MakeFaultyFiles(faults);
-  faults->FlipBit(2, 200);
+  faults->FlipBit(1, areas_.slices + 5);
   EXPECT_EQ(Verify().state, BlockState::kIntact);
   faults->ShortTransfers(1000);
   EXPECT_EQ(Verify().state, BlockState::kIntact);
+}
+
+// Larger than what is read at once.
+TEST(VerifiedLargeBlock, IsReadInPieces) {
+  const TemporaryFolder folder;
+  const BlockLayout layout{
+      .block_tokens = 4, .num_slices = 5, .slice_bytes = 3u << 20, .representation_bytes = 40};
+  const SampleBlock block(1, layout);
+  StoreConfig config;
+  config.storage_backends = {folder.path()};
+  DumpAll(**CreateBlockStore(config, layout), block);
+  const std::string path = BlockPath(folder.path(), block.id());
+  const auto files = MakeRealFileSystem();
+  BlockVerifier verifier(*files);
+  EXPECT_EQ(verifier.Verify(path, block.id()).state, BlockState::kIntact);
+  std::filesystem::resize_file(path, BlockAreas(layout).file_bytes - 4096);
+  std::filesystem::resize_file(path, BlockAreas(layout).file_bytes);
+  EXPECT_EQ(verifier.Verify(path, block.id()).what, "checksum of slice 4 does not match");
 }
 
 }  // namespace
