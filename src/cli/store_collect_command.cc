@@ -65,6 +65,9 @@ CollectOptions OptionsOf(const CollectFlags& flags) {
 }
 
 int Collect(const CollectFlags& flags) {
+  if (const Status valid = CheckStoreFolders(flags.store.folders); !valid) {
+    return Fail(valid.error());
+  }
   const CollectOptions options = OptionsOf(flags);
   OrderedJson all = OrderedJson::array();
   for (const std::string& folder : flags.store.folders) {
@@ -76,7 +79,7 @@ int Collect(const CollectFlags& flags) {
       PrintCollected(folder, *report, flags.dry_run);
     }
   }
-  if (flags.store.json) fmt::print("{}\n", OrderedJson{{"folders", std::move(all)}}.dump(1));
+  if (flags.store.json) PrintJson({{"folders", std::move(all)}});
   return kDone;
 }
 

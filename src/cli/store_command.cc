@@ -26,6 +26,11 @@ OrderedJson ToJson(const BlockLayout& layout) {
           {"representation_bytes", layout.representation_bytes}};
 }
 
+// Names of folders may be any bytes.
+void PrintJson(const OrderedJson& json) {
+  fmt::print("{}\n", json.dump(1, ' ', false, OrderedJson::error_handler_t::replace));
+}
+
 std::string Amount(const StoreSummary::Files& files, const std::string& what) {
   return fmt::format("{} {}{} ({})", files.count, what, files.count == 1 ? "" : "s",
                      ShortBytes(static_cast<double>(files.bytes)));

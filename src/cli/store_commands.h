@@ -29,6 +29,7 @@ struct StoreFlags {
 };
 
 OrderedJson ToJson(const BlockLayout& layout);
+void PrintJson(const OrderedJson& json);
 
 // "12 blocks (3.00 GiB)", of whatever `what` names.
 std::string Amount(const StoreSummary::Files& files, const std::string& what);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <limits>
 #include <memory>
 
 #include "cli/store_commands.h"
@@ -47,15 +48,14 @@ OrderedJson BlockJson(const BlockInfo& block, std::int64_t now) {
   return json;
 }
 
-void PrintJson(const BlockList& list, const std::vector<Place>& places, bool tree) {
+void PrintList(const BlockList& list, const std::vector<Place>& places, bool tree) {
   const std::int64_t now = NowUs();
   OrderedJson blocks = OrderedJson::array();
   for (const Place& place : places) {
     blocks.push_back(BlockJson(list.blocks[place.block], now));
     if (tree) blocks.back()["depth"] = place.depth;
   }
-  const OrderedJson all = {{"total", list.total}, {"blocks", std::move(blocks)}};
-  fmt::print("{}\n", all.dump(1, ' ', false, OrderedJson::error_handler_t::replace));
+  PrintJson({{"total", list.total}, {"blocks", std::move(blocks)}});
 }
 
 std::string Described(const BlockInfo& block) {
@@ -89,7 +89,7 @@ int List(const ListFlags& flags) {
   if (!list) return Fail(list.error());
   const std::vector<Place> places = Ordered(*list, flags);
   if (flags.store.json) {
-    PrintJson(*list, places, flags.tree);
+    PrintList(*list, places, flags.tree);
   } else {
     PrintTable(*list, places, flags.store.folders.size() > 1);
   }
@@ -103,7 +103,7 @@ void AddStoreListCommand(CLI::App* store, Action* action) {
   CLI::App* command = store->add_subcommand("ls", "The blocks, most recently used first");
   flags->store.AddTo(command);
   command->add_option("--limit", flags->limit, "Only the first of them")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1 << 30))
       ->type_name("N");
   command->add_flag("--tree", flags->tree,
                     "Each block behind the one it continues, indented where chains part");

@@ -89,7 +89,7 @@ int Remove(const RemoveFlags& flags) {
     OrderedJson json = {
         {"dry_run", flags.dry_run}, {"removed", removed->count}, {"removed_bytes", removed->bytes}};
     if (!flags.all) json["ids"] = std::move(ids);
-    fmt::print("{}\n", json.dump(1));
+    PrintJson(json);
   } else {
     fmt::print("{} {}\n", flags.dry_run ? "would remove" : "removed", Amount(*removed, "block"));
   }

@@ -74,7 +74,7 @@ int Stat(const StoreFlags& flags) {
   if (flags.json) {
     const OrderedJson json = {
         {"starts", chains.starts()}, {"ends", chains.ends()}, {"longest_blocks", chains.longest()}};
-    fmt::print("{}\n", OrderedJson{{"folders", std::move(all)}, {"chains", json}}.dump(1));
+    PrintJson({{"folders", std::move(all)}, {"chains", json}});
   } else {
     fmt::print("chains         {}, the longest has {} blocks; {} blocks continue none\n",
                chains.ends(), chains.longest(), chains.starts());

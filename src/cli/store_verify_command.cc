@@ -92,6 +92,9 @@ void PrintVerified(const std::string& folder, const Verified& verified) {
 }
 
 int Verify(const VerifyFlags& flags) {
+  if (const Status valid = CheckStoreFolders(flags.store.folders); !valid) {
+    return Fail(valid.error());
+  }
   OrderedJson all = OrderedJson::array();
   std::uint64_t corrupt = 0;
   std::uint64_t unreadable = 0;
@@ -106,10 +109,7 @@ int Verify(const VerifyFlags& flags) {
       PrintVerified(folder, *verified);
     }
   }
-  if (flags.store.json) {
-    const OrderedJson json = {{"folders", std::move(all)}};
-    fmt::print("{}\n", json.dump(1, ' ', false, OrderedJson::error_handler_t::replace));
-  }
+  if (flags.store.json) PrintJson({{"folders", std::move(all)}});
   if (corrupt + unreadable == 0) return kDone;
   std::fflush(stdout);
   return Fail(
