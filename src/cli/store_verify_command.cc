@@ -80,8 +80,8 @@ OrderedJson VerifiedJson(const std::string& folder, const Verified& verified) {
 void PrintVerified(const std::string& folder, const Verified& verified) {
   const VerifyReport& report = verified.report;
   fmt::print("{}\n", folder);
-  fmt::print("  verified     {} in {} ({}/s)\n",
-             Amount({report.blocks, report.read_bytes}, "block"), ShortDuration(verified.seconds),
+  fmt::print("  verified     {} in {:.2f} s ({}/s)\n",
+             Amount({report.blocks, report.read_bytes}, "block"), verified.seconds,
              ShortBytes(PerSecond(report.read_bytes, verified.seconds)));
   fmt::print("  corrupt {}, unreadable {}, foreign {}\n", report.corrupt, report.unreadable,
              report.foreign);
