@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "store/posix/file_names.h"
+#include "store/posix/file_system.h"
 #include "store/posix/folder.h"
 #include "store/testing/store_fixture.h"
 
@@ -192,6 +193,38 @@ TEST_F(Maintenance, CollectEvictsTheEndsOfChainsFirst) {
   EXPECT_EQ(report->kept.count, 4u);
   EXPECT_EQ(report->kept.bytes, 4 * kBlockBytes);
   for (int i = 0; i < 6; ++i) EXPECT_EQ(Exists(chain[i]), i < 4) << i;
+}
+
+TEST_F(Maintenance, BlocksBeingWrittenCountIntoTheCapacity) {
+  const auto chain = DumpChain(1, 3);
+  const auto store = OpenStore();
+  const SampleBlock open(40);
+  ASSERT_TRUE(*store->Begin(open.key(), {}));
+  Finish(*store, store->Dump({open.Write(0)}));
+  const auto report = CollectFolder(path_, {.capacity_bytes = 3 * kBlockBytes});
+  ASSERT_TRUE(report.ok());
+  EXPECT_EQ(report->evicted.count, 1u);
+  EXPECT_EQ(report->open.bytes, kBlockBytes);
+  EXPECT_FALSE(Exists(chain[2]));
+}
+
+// The collector waits for the lock with its list of files made, while the oldest block is used.
+// Should it be slower than that, it finds the block used and keeps it as well.
+TEST_F(Maintenance, WhatIsUsedMeanwhileStays) {
+  const auto chain = DumpChain(1, 3);
+  const auto files = MakeRealFileSystem();
+  auto lock = *files->Lock(path_ + "/" + kLockName, true);
+  Result<CollectReport> report = CollectReport();
+  std::jthread collector(
+      [&] { report = CollectFolder(path_, {.capacity_bytes = 2 * kBlockBytes}); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  Age(chain[2], -kHourUs);
+  lock.reset();
+  collector.join();
+  ASSERT_TRUE(report.ok());
+  EXPECT_EQ(report->kept.count, 2u);
+  EXPECT_TRUE(Exists(chain[2]));
+  EXPECT_FALSE(Exists(chain[1]));
 }
 
 TEST_F(Maintenance, CollectEvictsWhatIsNotUsed) {
