@@ -85,7 +85,7 @@ StackedStore::~StackedStore() {
   const Deadline deadline = InTime();
   (void)WaitUntilWritten(deadline);  // its error has nobody left to go to
   tasks_.CancelAll();
-  const Deadline last = std::chrono::steady_clock::now() + kLetGo;
+  const Deadline last = std::chrono::steady_clock::now() + std::min(kLetGo, timeout_);
   const bool stopped = tiers_->mover().Stop(last);
   if (tasks_.Settle(last) && stopped) return;
   // A tier hangs, and may use its buffers as long as it does: they live on with it. The thread ends
