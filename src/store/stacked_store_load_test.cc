@@ -124,8 +124,11 @@ TEST_F(StackedLoad, PromotesWhatIsLoadedMoreThanOnce) {
   EXPECT_TRUE(LoadAll(*store, block).ok());
   EXPECT_EQ(MostReads(block), 1u);
   EXPECT_EQ(store->Stats().promoted_blocks, 0u);
-  EXPECT_TRUE(LoadPart(*store, block, 0).ok());  // asks for the promotion
-  Finish(*store, store->Prefetch(ids));          // and waits for it
+  script_->Hang();  // counts from here
+  script_->LetGo();
+  EXPECT_TRUE(LoadPart(*store, block, 0).ok());
+  EXPECT_TRUE(script_->WaitForTasks(2)) << "the load, and the first of the promotion";
+  Finish(*store, store->Prefetch(ids));  // waits for it
   const std::uint64_t loads = script_->loads();
   EXPECT_TRUE(LoadAll(*store, block).ok());
   EXPECT_EQ(script_->loads(), loads);
