@@ -107,7 +107,10 @@ TEST_F(StackedLoad, ACancelledLoadOfABlockOnItsWayUpEndsAtOnce) {
   const TaskId prefetch = *store->Prefetch(ids);
   PendingLoad load(block);
   const TaskId task = *store->Load(load.reads);
-  std::jthread canceller([&] { store->Cancel(task); });
+  std::jthread canceller([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // so that Finish waits, mostly
+    store->Cancel(task);
+  });
   const TaskResult result = Finish(*store, task);
   ASSERT_EQ(result.failures.size(), 6u);
   EXPECT_EQ(result.failures[3].error.code, ErrorCode::kCancelled);
