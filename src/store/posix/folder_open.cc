@@ -90,8 +90,15 @@ Status Folder::RemoveLeftovers() {
     }
   }
   if (Status status = RemoveTemporariesOf(living); !status) return status;
-  for (const std::string& owner : dead) {
-    const Status removed = files_.Remove(OwnerPath(options_.path, owner));
+  std::vector<std::string> left;
+  for (const std::string& owner : dead) left.push_back(OwnerPath(options_.path, owner));
+  // A loss of power may take the owner file and leave its probe.
+  for (const std::string& name : *names) {
+    const std::optional<std::string> owner = OwnerOfProbeName(name);
+    if (owner && !living.contains(*owner)) left.push_back(ProbePath(options_.path, *owner));
+  }
+  for (const std::string& path : left) {
+    const Status removed = files_.Remove(path);
     if (!removed && !IsNotFound(removed)) return removed;
   }
   return {};
@@ -116,7 +123,7 @@ Status Folder::RemoveTemporariesOf(const std::unordered_set<std::string>& living
 }
 
 bool Folder::ProbeDirect() {
-  const std::string path = options_.path + "/" + owner_ + ".probe";
+  const std::string path = ProbePath(options_.path, owner_);
   AlignedBytes page(kIoAlignment);
   bool works = false;
   if (auto file = files_.Open(path, {.mode = OpenMode::kCreate, .direct = true})) {
