@@ -31,6 +31,24 @@ Status CheckFolder(FileSystem& files, const std::string& path) {
   return {};
 }
 
+std::string ParentOf(const std::string& path) {
+  const std::size_t slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// Makes the folder, with parents, and syncs its name and theirs: a former store may have made them
+// without. Names that stood already are synced as far as this process may open their folders.
+Status MakeDurableFolder(FileSystem& files, const std::string& path) {
+  const std::string parent = ParentOf(path);
+  if (path == parent || path == ".") return {};
+  if (Status status = MakeDurableFolder(files, parent); !status) return status;
+  const bool stood = files.Stat(path).ok();
+  if (Status status = files.MakeFolder(path); !status) return status;
+  const Status synced = files.SyncFolder(parent);
+  return stood ? Status() : synced;
+}
+
 bool IsNotFound(const Status& status) {
   return !status && status.error().code == ErrorCode::kNotFound;
 }
@@ -56,7 +74,9 @@ Result<std::unique_ptr<Folder>> Folder::Open(FileSystem& files, Options options)
 }
 
 Status Folder::Prepare() {
-  if (Status status = files_.MakeFolder(options_.path); !status) return status;
+  const Status made = options_.durable ? MakeDurableFolder(files_, options_.path)
+                                       : files_.MakeFolder(options_.path);
+  if (!made) return made;
   if (Status status = CheckFolder(files_, options_.path); !status) return status;
   const std::string quarantine = options_.path + "/" + kQuarantineName;
   if (Status status = files_.MakeFolder(quarantine); !status) return status;
