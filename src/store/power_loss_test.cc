@@ -34,10 +34,6 @@ std::vector<SampleBlock> MakeSamples() {
   }
 }
 
-bool ServesWrongBytes(const Status& status) {
-  return !status && status.error().message == "served wrong bytes";
-}
-
 // One history of one disk: stores come and go, work, and lose power.
 class History {
  public:
@@ -72,7 +68,7 @@ class History {
           (void)Hit(store, samples_[block]);
           break;
         case 2:
-          EXPECT_FALSE(ServesWrongBytes(LoadAll(store, samples_[block])));
+          EXPECT_FALSE(ServedWrongBytes(LoadAll(store, samples_[block])));
           break;
         default:
           Write(store, block, promises);
@@ -110,7 +106,7 @@ class PowerLoss : public ::testing::Test {
     EXPECT_EQ(Leftovers(history.disk()), 0u);
     for (const SampleBlock& block : samples_) {
       (void)Hit(*store, block);
-      EXPECT_FALSE(ServesWrongBytes(LoadAll(*store, block)));
+      EXPECT_FALSE(ServedWrongBytes(LoadAll(*store, block)));
       EXPECT_THAT(DumpAll(*store, block).failures, IsEmpty());
       EXPECT_TRUE(LoadAll(*store, block).ok());
     }

@@ -445,11 +445,16 @@ std::vector<std::byte> VolatileDisk::Content(const std::string& path) const {
   return node->bytes;
 }
 
-void VolatileDisk::SetContent(const std::string& path, std::vector<std::byte> bytes) {
+void VolatileDisk::Put(const std::string& path, std::vector<std::byte> bytes) {
   std::lock_guard lock(tree_->mutex);
-  const NodePtr node = tree_->Find(path);
-  ESA_CHECK(node != nullptr);
+  NodePtr node = tree_->Find(path);
+  if (node == nullptr) {
+    node = tree_->NewNode(false);
+    const auto [folder, name] = SplitPath(path);
+    SetName(*tree_->FindFolder(folder), name, node);
+  }
   node->bytes = std::move(bytes);
+  SyncAll(*node);
 }
 
 }  // namespace esa::testing

@@ -51,7 +51,7 @@ class VolatileDisk {
   // Behind the back of whoever has the disk mounted. Paths of files, sorted.
   std::vector<std::string> Paths() const;
   std::vector<std::byte> Content(const std::string& path) const;
-  void SetContent(const std::string& path, std::vector<std::byte> bytes);
+  void Put(const std::string& path, std::vector<std::byte> bytes);  // synced; its folder stands
 
  private:
   friend class VolatileFile;
