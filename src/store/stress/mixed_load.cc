@@ -65,8 +65,9 @@ class Worker {
     std::vector<SliceWrite> rest(writes.begin() + static_cast<std::ptrdiff_t>(first), writes.end());
     writes.resize(first);
     const Result<TaskId> one = store_.Dump(std::move(writes)), other = store_.Dump(std::move(rest));
-    const bool stored = Succeeded(one) & Succeeded(other);
-    if (!stored) {
+    // Both are waited for, whatever becomes of the first.
+    const bool one_succeeded = Succeeded(one);
+    if (!Succeeded(other) || !one_succeeded) {
       ++counts_.failed_dumps;
       store_.Abandon(block.id());
       return;
