@@ -59,7 +59,11 @@ class Target {
     (void)DecodeLayout(content);
     const bool sound =
         content.size() == areas_.file_bytes && DecodeHead(content, kLayout, block_.id()).ok();
-    if (sound) ESA_CHECK(Sum(content, 0, areas_.head_sum) == Get(content, areas_.head_sum));
+    if (sound) {
+      ESA_CHECK(Sum(content, 0, areas_.head_sum) == Get(content, areas_.head_sum));
+      // Magic, version, layout and id are those of the valid file.
+      ESA_CHECK(std::memcmp(content.data(), valid_.data(), kParentAt) == 0);
+    }
     disk_.Put(path_, content);
     const bool hit = Hit(*store_, block_);
     ESA_CHECK(!hit || sound);
