@@ -62,7 +62,7 @@ class BitFlips : public ::testing::Test {
     disk_.Put(FileOf(block_), content);
     const auto store = Open();
     ExpectMiss(*store, block_, what);
-    EXPECT_TRUE(LoadAll(*store, other_).ok());
+    EXPECT_TRUE(LoadAllAndTokens(*store, other_).ok());
   }
 
   // The head of good_ with one field changed, and a checksum that holds.
@@ -110,11 +110,11 @@ TEST_F(BitFlips, AThousandFlipsServeNothingWrong) {
     disk_.Put(FileOf(block_), warm ? good_ : bad);
     const auto store = Open();
     if (warm) {
-      EXPECT_TRUE(LoadAll(*store, block_).ok());
+      EXPECT_TRUE(LoadAllAndTokens(*store, block_).ok());
       disk_.Put(FileOf(block_), bad);
     }
     const bool hit = Hit(*store, block_);
-    const Status loaded = LoadAll(*store, block_);
+    const Status loaded = LoadAllAndTokens(*store, block_);
     ASSERT_FALSE(ServedWrongBytes(loaded)) << "byte " << at;
     ++flips[area.kind];
     noticed[area.kind] += loaded.ok() ? 0 : 1;
@@ -153,9 +153,9 @@ TEST_F(BitFlips, AFileCutWhileItIsOpenIsNotServed) {
   for (std::size_t length = 0; length < good_.size(); length += 4096) {
     disk_.Put(FileOf(block_), good_);
     const auto store = Open();
-    EXPECT_TRUE(LoadAll(*store, block_).ok());
+    EXPECT_TRUE(LoadAllAndTokens(*store, block_).ok());
     disk_.Put(FileOf(block_), Bytes(good_.begin(), good_.begin() + static_cast<long>(length)));
-    const Status loaded = LoadAll(*store, block_);
+    const Status loaded = LoadAllAndTokens(*store, block_);
     EXPECT_FALSE(loaded.ok() || ServedWrongBytes(loaded)) << length;
   }
 }
@@ -185,7 +185,7 @@ TEST_F(BitFlips, FilesSwappedBetweenIdsAreMisses) {
   ExpectMiss(*store, other_, "swapped");
   for (const SampleBlock* block : {&block_, &other_}) {
     EXPECT_THAT(DumpAll(*store, *block).failures, ::testing::IsEmpty());
-    EXPECT_TRUE(LoadAll(*store, *block).ok());
+    EXPECT_TRUE(LoadAllAndTokens(*store, *block).ok());
   }
 }
 
@@ -200,7 +200,7 @@ TEST_F(BitFlips, AFileOfAnotherLayoutIsAMiss) {
     const auto store = Open(layout);
     ExpectMiss(*store, SampleBlock(1, layout), "another layout");
     EXPECT_THAT(DumpAll(*store, SampleBlock(3, layout)).failures, ::testing::IsEmpty());
-    EXPECT_TRUE(LoadAll(*store, SampleBlock(3, layout)).ok());
+    EXPECT_TRUE(LoadAllAndTokens(*store, SampleBlock(3, layout)).ok());
     EXPECT_TRUE(store->Remove(SampleBlock(3, layout).id()).ok());
   }
 }

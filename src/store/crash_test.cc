@@ -130,7 +130,7 @@ class Kill : public ::testing::Test {
       const bool hit = Hit(**store, blocks_[i]);
       outcome.found += hit ? 1 : 0;
       EXPECT_TRUE(hit || !stood->contains(i)) << "block " << i << " was reported as committed";
-      const Status loaded = LoadAll(**store, blocks_[i]);
+      const Status loaded = LoadAllAndTokens(**store, blocks_[i]);
       EXPECT_EQ(loaded.ok(), hit) << "block " << i;
       EXPECT_FALSE(ServedWrongBytes(loaded)) << "block " << i;
     }

@@ -42,12 +42,12 @@ class FaultSweep : public ::testing::TestWithParam<Durability> {
     for (const SampleBlock& block : samples_) Write(disk, store, block);
     for (const SampleBlock& block : samples_) {
       (void)Hit(store, block);
-      EXPECT_FALSE(ServedWrongBytes(LoadAll(store, block)));
+      EXPECT_FALSE(ServedWrongBytes(LoadAllAndTokens(store, block)));
       Finish(store, store.Prefetch(std::vector<BlockId>{block.id()}));
     }
     (void)store.Remove(samples_[2].id());
     Write(disk, store, samples_[2]);
-    EXPECT_FALSE(ServedWrongBytes(LoadAll(store, samples_[2])));
+    EXPECT_FALSE(ServedWrongBytes(LoadAllAndTokens(store, samples_[2])));
   }
 
   void Write(const VolatileDisk& disk, BlockStore& store, const SampleBlock& block) {
@@ -74,12 +74,12 @@ class FaultSweep : public ::testing::TestWithParam<Durability> {
     if (store == nullptr) store = Open(disk);
     ASSERT_NE(store, nullptr);
     for (const SampleBlock& block : samples_) {
-      EXPECT_FALSE(ServedWrongBytes(LoadAll(*store, block)));
+      EXPECT_FALSE(ServedWrongBytes(LoadAllAndTokens(*store, block)));
       (void)store->Remove(block.id());
     }
     EXPECT_EQ(store->Stats().bytes, 0u);
     for (int i = 0; i < 2; ++i) EXPECT_THAT(DumpAll(*store, samples_[i]).failures, IsEmpty());
-    for (int i = 0; i < 2; ++i) EXPECT_TRUE(LoadAll(*store, samples_[i]).ok());
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(LoadAllAndTokens(*store, samples_[i]).ok());
     EXPECT_EQ(store->Stats().bytes, 2 * kFileBytes);
     EXPECT_EQ(store->Stats().pending_tasks, 0u);
     store.reset();
@@ -151,7 +151,7 @@ TEST_P(FaultSweep, AFullDiskAtEveryPage) {
     for (const SampleBlock& block : samples_) {
       ASSERT_TRUE(*store->Begin(block.key(), block.parent()));
       if (!Finish(*store, store->Dump(block.Writes())).failures.empty()) store->Abandon(block.id());
-      EXPECT_FALSE(ServedWrongBytes(LoadAll(*store, block)));
+      EXPECT_FALSE(ServedWrongBytes(LoadAllAndTokens(*store, block)));
     }
     ExpectSound(disk, std::move(store));
     ASSERT_FALSE(HasFailure()) << bytes;
@@ -179,7 +179,7 @@ TEST_P(FaultSweep, AFileThatVanishesIsAMiss) {
         EXPECT_TRUE(Hit(*store, block));
         break;
       default:
-        EXPECT_FALSE(ServedWrongBytes(LoadAll(*store, block)));
+        EXPECT_FALSE(ServedWrongBytes(LoadAllAndTokens(*store, block)));
     }
   }
   ExpectSound(disk, std::move(store));

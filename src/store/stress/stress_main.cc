@@ -123,7 +123,7 @@ int Run(const Options& options) {
   const StoreStats stats = store->Stats();
   std::uint64_t unreadable = 0;
   for (const SampleBlock& block : blocks) {
-    if (Hit(*store, block) && !LoadAll(*store, block)) ++unreadable;
+    if (Hit(*store, block) && !LoadAllAndTokens(*store, block)) ++unreadable;
   }
   const std::uint64_t temporaries = CountTemporaries(options.dir);
   const MixedLoadCounts& counts = sum.counts;

@@ -142,7 +142,11 @@ Status LoadAll(BlockStore& store, const SampleBlock& block) {
   for (std::uint32_t i = 0; i < block.layout().num_slices; ++i) {
     if (Status status = LoadPart(store, block, i); !status) return status;
   }
-  if (Status status = LoadPart(store, block, kRepresentations); !status) return status;
+  return LoadPart(store, block, kRepresentations);
+}
+
+Status LoadAllAndTokens(BlockStore& store, const SampleBlock& block) {
+  if (Status status = LoadAll(store, block); !status) return status;
   return LoadPart(store, block, kTokens);
 }
 
