@@ -1,8 +1,9 @@
 // Names of files in a store's folder.
 //
-//   FOLDER/<2 hex>/<32 hex>.block               a committed block; the folder is its id's first
-//   byte FOLDER/<2 hex>/<32 hex>.<owner>.<n>.tmp     a block being written by <owner>
+//   FOLDER/<2 hex>/<32 hex>.block               a committed block, below its id's first byte
+//   FOLDER/<2 hex>/<32 hex>.<owner>.<n>.tmp     a block being written by <owner>
 //   FOLDER/<owner>.owner                        locked for as long as <owner> lives
+//   FOLDER/<owner>.probe                        whether O_DIRECT works, while <owner> opens
 //   FOLDER/lock                                 locked while a store opens
 //   FOLDER/quarantine/<32 hex>.block            blocks found corrupt
 //
@@ -28,11 +29,13 @@ std::string QuarantinePath(const std::string& folder, const BlockId& id);
 std::string TemporaryPath(const std::string& folder, const BlockId& id, const std::string& owner,
                           std::uint64_t number);
 std::string OwnerPath(const std::string& folder, const std::string& owner);
+std::string ProbePath(const std::string& folder, const std::string& owner);
 
 // What a name in a folder is; nullopt: not that.
 bool IsFanOutName(const std::string& name);
 std::optional<BlockId> ParseBlockName(const std::string& name);
 std::optional<std::string> OwnerOfTemporary(const std::string& name);
 std::optional<std::string> OwnerOfOwnerName(const std::string& name);
+std::optional<std::string> OwnerOfProbeName(const std::string& name);
 
 }  // namespace esa

@@ -90,16 +90,20 @@ void Folder::Release(std::uint64_t bytes) {
 }
 
 Status Folder::MakeFanOut(const BlockId& id) {
-  if (Status made = files_.MakeFolder(FanOutPath(options_.path, id)); !made) return made;
-  return options_.durable ? files_.SyncFolder(options_.path) : Status();
+  {
+    std::lock_guard lock(mutex_);
+    synced_fans_.reset(id.bytes[0]);
+  }
+  return files_.MakeFolder(FanOutPath(options_.path, id));
 }
 
 Status Folder::Commit(const std::string& temporary, const BlockId& id, BlockIndex::Entry entry) {
   // A filesystem that keeps no times costs recency after a restart, not the block.
   (void)files_.SetModified(temporary, entry.stamp_us);
   if (Status status = files_.Rename(temporary, PathOf(id)); !status) return status;
-  if (options_.durable) {
-    if (Status status = files_.SyncFolder(FanOutPath(options_.path, id)); !status) return status;
+  if (Status status = SyncNameOf(id); !status) {
+    TakeBack(id, entry);
+    return status;
   }
   {
     std::lock_guard lock(mutex_);
@@ -110,6 +114,36 @@ Status Folder::Commit(const std::string& temporary, const BlockId& id, BlockInde
   }
   if (options_.on_gone) options_.on_gone(id);
   return {};
+}
+
+// Who made the fan-out folder may not have synced its name: another thread that is about to, or a
+// store without durability.
+Status Folder::SyncNameOf(const BlockId& id) {
+  if (!options_.durable) return {};
+  const std::size_t fan = id.bytes[0];
+  bool synced = false;
+  {
+    std::lock_guard lock(mutex_);
+    synced = synced_fans_.test(fan);
+  }
+  if (!synced) {
+    if (Status status = files_.SyncFolder(options_.path); !status) return status;
+    std::lock_guard lock(mutex_);
+    synced_fans_.set(fan);
+  }
+  return files_.SyncFolder(FanOutPath(options_.path, id));
+}
+
+// A commit that is reported as failed must not be found.
+void Folder::TakeBack(const BlockId& id, BlockIndex::Entry entry) {
+  const Status removed = files_.Remove(PathOf(id));
+  {
+    std::lock_guard lock(mutex_);
+    index_.Erase(id);
+    // It stays, complete: then it counts, and can be evicted.
+    if (!removed && removed.error().code != ErrorCode::kNotFound) index_.Put(id, entry);
+  }
+  if (options_.on_gone) options_.on_gone(id);
 }
 
 Status Folder::Use(const BlockId& id, BlockIndex::Entry entry) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <bitset>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -59,7 +60,7 @@ class Folder {
   Status MakeFanOut(const BlockId& id);
 
   // Gives a finished temporary file its final name; its bytes must have been reserved, and are a
-  // committed block's from then on. On error they stay reserved.
+  // committed block's from then on. On error they stay reserved, and the block is not stored.
   Status Commit(const std::string& temporary, const BlockId& id, BlockIndex::Entry entry);
 
   // Marks a use, on disk too. kNotFound: the file is gone, and forgotten here.
@@ -84,6 +85,8 @@ class Folder {
   Status Prepare();
   Status RemoveLeftovers();
   Status RemoveTemporariesOf(const std::unordered_set<std::string>& living);
+  Status SyncNameOf(const BlockId& id);
+  void TakeBack(const BlockId& id, BlockIndex::Entry entry);
   bool ProbeDirect();
   Status Scan();
   Status EvictOne(std::uint64_t wanted);
@@ -104,6 +107,7 @@ class Folder {
   std::uint64_t unscanned_bytes_ = 0;  // guarded by mutex_; committed since the last scan
   std::uint64_t evicted_blocks_ = 0;   // guarded by mutex_
   std::unordered_set<BlockId, BlockIdHash> refused_;  // guarded by mutex_
+  std::bitset<256> synced_fans_;  // guarded by mutex_; whose names survive a loss of power
 };
 
 }  // namespace esa

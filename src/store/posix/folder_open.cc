@@ -31,6 +31,24 @@ Status CheckFolder(FileSystem& files, const std::string& path) {
   return {};
 }
 
+std::string ParentOf(const std::string& path) {
+  const std::size_t slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// Makes the folder, with parents, and syncs its name and theirs: a former store may have made them
+// without. Names that stood already are synced as far as this process may open their folders.
+Status MakeDurableFolder(FileSystem& files, const std::string& path) {
+  const std::string parent = ParentOf(path);
+  if (path == parent || path == ".") return {};
+  if (Status status = MakeDurableFolder(files, parent); !status) return status;
+  const bool stood = files.Stat(path).ok();
+  if (Status status = files.MakeFolder(path); !status) return status;
+  const Status synced = files.SyncFolder(parent);
+  return stood ? Status() : synced;
+}
+
 bool IsNotFound(const Status& status) {
   return !status && status.error().code == ErrorCode::kNotFound;
 }
@@ -56,7 +74,9 @@ Result<std::unique_ptr<Folder>> Folder::Open(FileSystem& files, Options options)
 }
 
 Status Folder::Prepare() {
-  if (Status status = files_.MakeFolder(options_.path); !status) return status;
+  const Status made = options_.durable ? MakeDurableFolder(files_, options_.path)
+                                       : files_.MakeFolder(options_.path);
+  if (!made) return made;
   if (Status status = CheckFolder(files_, options_.path); !status) return status;
   const std::string quarantine = options_.path + "/" + kQuarantineName;
   if (Status status = files_.MakeFolder(quarantine); !status) return status;
@@ -90,8 +110,15 @@ Status Folder::RemoveLeftovers() {
     }
   }
   if (Status status = RemoveTemporariesOf(living); !status) return status;
-  for (const std::string& owner : dead) {
-    const Status removed = files_.Remove(OwnerPath(options_.path, owner));
+  std::vector<std::string> left;
+  for (const std::string& owner : dead) left.push_back(OwnerPath(options_.path, owner));
+  // A loss of power may take the owner file and leave its probe.
+  for (const std::string& name : *names) {
+    const std::optional<std::string> owner = OwnerOfProbeName(name);
+    if (owner && !living.contains(*owner)) left.push_back(ProbePath(options_.path, *owner));
+  }
+  for (const std::string& path : left) {
+    const Status removed = files_.Remove(path);
     if (!removed && !IsNotFound(removed)) return removed;
   }
   return {};
@@ -116,7 +143,7 @@ Status Folder::RemoveTemporariesOf(const std::unordered_set<std::string>& living
 }
 
 bool Folder::ProbeDirect() {
-  const std::string path = options_.path + "/" + owner_ + ".probe";
+  const std::string path = ProbePath(options_.path, owner_);
   AlignedBytes page(kIoAlignment);
   bool works = false;
   if (auto file = files_.Open(path, {.mode = OpenMode::kCreate, .direct = true})) {
