@@ -17,6 +17,7 @@
 #include "store/posix/block_reader.h"
 #include "store/posix/block_writer.h"
 #include "store/posix/folder.h"
+#include "store/posix/recency_writer.h"
 #include "store/recency.h"
 #include "store/task_table.h"
 
@@ -92,7 +93,8 @@ class PosixStore final : public BlockStore {
   std::unique_ptr<FileSystem> files_;
   BlockReader reader_;
   std::vector<std::unique_ptr<Folder>> folders_;  // fixed once open
-  std::unique_ptr<BlockWriter> writer_;           // after the folders its blocks lie in
+  std::unique_ptr<RecencyWriter> recency_writer_;
+  std::unique_ptr<BlockWriter> writer_;  // after the folders its blocks lie in
   TaskTable tasks_;
   mutable std::mutex counters_mutex_;
   StoreStats counters_;  // guarded by counters_mutex_; what the folders do not know
@@ -117,12 +119,18 @@ Status PosixStore::OpenFolders(const StoreConfig& config) {
                                .capacity_bytes = config.capacity_bytes,
                                .direct = config.io_direct,
                                .durable = config.durability == Durability::kCommit,
+                               .allow_shared = config.allow_shared_folder,
+                               .second_touch = config.second_touch,
+                               .write_bytes_per_day = config.write_bytes_per_day,
                                .on_gone = [this](const BlockId& id) { reader_.Drop(id); }});
     if (!folder) return folder.error();
     folders_.push_back(*std::move(folder));
   }
   counters_.capacity_bytes = config.capacity_bytes * folders_.size();
   writer_ = std::make_unique<BlockWriter>(*files_, layout_);
+  std::vector<Folder*> folders;
+  for (const auto& folder : folders_) folders.push_back(folder.get());
+  recency_writer_ = std::make_unique<RecencyWriter>(std::move(folders));
   return {};
 }
 
@@ -156,10 +164,8 @@ Result<std::shared_ptr<const BlockHead>> PosixStore::HeadOf(const BlockId& id) {
 bool PosixStore::IsHit(const BlockKey& key, std::int64_t stamp_us) {
   const auto head = HeadOf(key.id);
   if (!head || !std::ranges::equal((*head)->tokens, key.tokens)) return false;
-  // A head at hand says nothing about the file: another process may have evicted it.
-  const Status used = FolderOf(key.id).Use(key.id, {areas_.file_bytes, stamp_us});
-  if (!used) reader_.Drop(key.id);
-  return used.ok();
+  FolderOf(key.id).Use(key.id, {areas_.file_bytes, stamp_us});
+  return true;
 }
 
 std::vector<bool> PosixStore::Lookup(std::span<const BlockKey> keys) {
@@ -208,20 +214,26 @@ std::int64_t PosixStore::StampBelowParent(const BlockId& parent) {
   return clock_.Take(1);
 }
 
-Result<bool> PosixStore::Begin(const BlockKey& key, const BlockId& parent, Admission) {
+Result<bool> PosixStore::Begin(const BlockKey& key, const BlockId& parent, Admission admission) {
   if (key.tokens.size() != layout_.block_tokens) {
     return InvalidArgument("block " + key.id.Hex() + ": " + std::to_string(key.tokens.size()) +
                            " tokens, expected " + std::to_string(layout_.block_tokens));
   }
   // In this order: a block leaves the open ones only after it can be found stored.
   if (writer_->IsOpen(key.id)) return false;
+  Folder& folder = FolderOf(key.id);
   const auto head = HeadOf(key.id);
-  if (head.ok() && FolderOf(key.id).Exists(key.id)) {
+  // The file is looked for, other than by a lookup: false may cost the caller his only copy.
+  if (head.ok() && folder.Exists(key.id)) {
     if (std::ranges::equal((*head)->tokens, key.tokens)) return false;
     return InvalidArgument("block " + key.id.Hex() + ": stored with other tokens");
   }
   reader_.Drop(key.id);
-  return writer_->Begin(FolderOf(key.id), key, parent, StampBelowParent(parent));
+  if (!folder.Admit(key.id, areas_.file_bytes, admission)) {
+    Count([](StoreStats& stats) { ++stats.refused_blocks; });
+    return false;
+  }
+  return writer_->Begin(folder, key, parent, StampBelowParent(parent));
 }
 
 Result<TaskId> PosixStore::Dump(std::vector<SliceWrite> writes) {

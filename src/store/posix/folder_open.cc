@@ -1,10 +1,15 @@
 // Taking a folder into use: its ownership, what dead stores left, and the scan.
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
 #include <utility>
 #include <vector>
 
 #include "store/posix/aligned_bytes.h"
 #include "store/posix/file_names.h"
 #include "store/posix/folder.h"
+#include "store/posix/ledger_fields.h"
 
 namespace esa {
 namespace {
@@ -19,14 +24,24 @@ std::string Octal(std::uint32_t mode) {
   return digits;
 }
 
-Status CheckFolder(FileSystem& files, const std::string& path) {
+// A difference of clocks that counts: the system stamps files by a clock that ticks every few
+// milliseconds, and an answer over a network takes its time.
+constexpr std::int64_t kClocksAgreeUs = 1000000;
+
+Status CheckFolder(FileSystem& files, const std::string& path, bool allow_shared) {
   const Result<PathInfo> info = files.Stat(path);
   if (!info) return info.error();
   if (!info->folder) return InvalidArgument(path + ": expected a folder, found a file");
+  if (allow_shared) return {};
   if ((info->mode & kWritableByOthers) != 0) {
     return InvalidArgument(path + ": mode " + Octal(info->mode) +
                            " lets others write, who could forge blocks; mend it with: chmod 700 " +
-                           path);
+                           path + ", or set allow_shared_folder");
+  }
+  if (info->owner != geteuid() && info->owner != 0) {
+    return InvalidArgument(path + ": belongs to user " + std::to_string(info->owner) +
+                           ", who could forge blocks; expected user " + std::to_string(geteuid()) +
+                           " or root, or allow_shared_folder");
   }
   return {};
 }
@@ -42,42 +57,57 @@ Folder::Folder(FileSystem& files, Options options)
 
 // The block writer has removed this store's temporaries by now; then the owner file may go.
 Folder::~Folder() {
-  if (owner_lock_ != nullptr) (void)files_.Remove(OwnerPath(options_.path, owner_));
+  if (owner_lock_ == nullptr) return;
+  WriteMarks();
+  WithdrawPins();
+  (void)files_.Remove(OwnerPath(options_.path, owner_));
 }
 
 Result<std::unique_ptr<Folder>> Folder::Open(FileSystem& files, Options options) {
   std::unique_ptr<Folder> folder(new Folder(files, std::move(options)));
   if (Status status = folder->Prepare(); !status) return status.error();
-  if (Status status = folder->Scan(); !status) return status.error();
-  if (folder->options_.capacity_bytes > 0) {
-    if (Status status = folder->Reserve(0); !status) return status.error();
-  }
   return folder;
 }
 
 Status Folder::Prepare() {
-  if (Status status = files_.MakeFolder(options_.path); !status) return status;
-  if (Status status = CheckFolder(files_, options_.path); !status) return status;
-  const std::string quarantine = options_.path + "/" + kQuarantineName;
-  if (Status status = files_.MakeFolder(quarantine); !status) return status;
+  const std::string& path = options_.path;
+  if (Status status = files_.MakeFolder(path); !status) return status;
+  if (Status status = CheckFolder(files_, path, options_.allow_shared); !status) return status;
+  if (Status status = files_.MakeFolder(path + "/" + kQuarantineName); !status) return status;
   // Whoever opens holds this lock, so that no owner file is seen between creation and locking.
-  const auto opening = files_.Lock(options_.path + "/" + kLockName, true);
+  const auto opening = files_.Lock(path + "/" + kLockName, true);
   if (!opening) return opening.error();
-  if (Status status = RemoveLeftovers(); !status) return status;
-  auto owner_lock = files_.Lock(OwnerPath(options_.path, owner_), true);
+  const auto living = LivingOwners();
+  if (!living) return living.error();
+  auto owner_lock = files_.Lock(OwnerPath(path, owner_), true);
   if (!owner_lock) return owner_lock.error();
   owner_lock_ = *std::move(owner_lock);
+  MeasureClock();
   direct_ = options_.direct && ProbeDirect();
-  return {};
+  admission_ = std::make_unique<AdmissionPolicy>(
+      files_, AdmissionPolicy::Options{.path = path,
+                                       .second_touch = options_.second_touch,
+                                       .write_bytes_per_day = options_.write_bytes_per_day});
+  return FirstScan(*living);
+}
+
+// The owner file was just made, so its time is the file system's now: over a network the server's.
+void Folder::MeasureClock() {
+  using std::chrono::microseconds;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const Result<PathInfo> info = files_.Stat(OwnerPath(options_.path, owner_));
+  if (!info) return;
+  const std::int64_t ahead =
+      info->modified_us - std::chrono::duration_cast<microseconds>(now).count();
+  clock_ahead_us_ = std::abs(ahead) > kClocksAgreeUs ? ahead : 0;
 }
 
 // An owner lives while its lock is held: the kernel drops it whatever way a process ends. A look
 // at the process id would be wrong in containers that share a folder, over NFS, and when ids wrap.
-Status Folder::RemoveLeftovers() {
+Result<Folder::Owners> Folder::LivingOwners() {
   const auto names = files_.List(options_.path);
   if (!names) return names.error();
-  std::unordered_set<std::string> living;
-  std::vector<std::string> dead;
+  Owners living;
   for (const std::string& name : *names) {
     const std::optional<std::string> owner = OwnerOfOwnerName(name);
     if (!owner) continue;
@@ -85,34 +115,27 @@ Status Folder::RemoveLeftovers() {
     if (!lock) return lock.error();
     if (*lock == nullptr) {
       living.insert(*owner);
-    } else {
-      dead.push_back(*owner);
+      continue;
+    }
+    for (const std::string& path :
+         {PinsPath(options_.path, *owner), OwnerPath(options_.path, *owner)}) {
+      const Status removed = files_.Remove(path);
+      if (!removed && !IsNotFound(removed)) return removed.error();
     }
   }
-  if (Status status = RemoveTemporariesOf(living); !status) return status;
-  for (const std::string& owner : dead) {
-    const Status removed = files_.Remove(OwnerPath(options_.path, owner));
-    if (!removed && !IsNotFound(removed)) return removed;
-  }
-  return {};
+  return living;
 }
 
-Status Folder::RemoveTemporariesOf(const std::unordered_set<std::string>& living) {
-  const auto fans = files_.List(options_.path);
-  if (!fans) return fans.error();
-  for (const std::string& fan : *fans) {
-    if (!IsFanOutName(fan)) continue;
-    const std::string folder = options_.path + "/" + fan;
-    const auto names = files_.List(folder);
-    if (!names) return names.error();
-    for (const std::string& name : *names) {
-      const std::optional<std::string> owner = OwnerOfTemporary(name);
-      if (!owner || living.contains(*owner)) continue;
-      const Status removed = files_.Remove(folder + "/" + name);
-      if (!removed && !IsNotFound(removed)) return removed;
-    }
-  }
-  return {};
+Status Folder::FirstScan(const Owners& living) {
+  if (options_.capacity_bytes == 0) return Scan(nullptr, &living);
+  std::lock_guard lock(ledger_mutex_);
+  auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
+  if (!ledger) return ledger.error();
+  if (Status status = Scan(&*ledger, &living); !status) return status;
+  const Status room = MakeRoom(&*ledger, 0);
+  // What other stores have pinned may be more than the capacity: then nothing can be dumped.
+  if (!room && room.error().code != ErrorCode::kResourceExhausted) return room;
+  return ledger->Write();
 }
 
 bool Folder::ProbeDirect() {
@@ -127,28 +150,47 @@ bool Folder::ProbeDirect() {
   return works;
 }
 
-Status Folder::Scan() {
+Status Folder::Scan(LockedNumbers* ledger, const Owners* living) {
   const auto fans = files_.List(options_.path);
   if (!fans) return fans.error();
-  std::vector<std::pair<BlockId, BlockIndex::Entry>> found;
+  Found found;
   for (const std::string& fan : *fans) {
     if (!IsFanOutName(fan)) continue;
-    const std::string folder = options_.path + "/" + fan;
-    const auto names = files_.List(folder);
-    if (!names) return names.error();
-    for (const std::string& name : *names) {
-      const std::optional<BlockId> id = ParseBlockName(name);
-      if (!id) continue;
-      const Result<PathInfo> info = files_.Stat(folder + "/" + name);
-      if (!info && info.error().code == ErrorCode::kNotFound) continue;
-      if (!info) return info.error();
-      found.push_back({*id, {info->bytes, info->modified_us}});
-    }
+    if (Status status = ScanFanOut(fan, living, &found); !status) return status;
+  }
+  if (ledger != nullptr) {
+    ledger->values[kHeldBytes] = found.bytes;
+    known_reserved_ = ledger->values[kReservedEver];
+    vanished_bytes_ = 0;
   }
   std::lock_guard lock(mutex_);
-  for (const auto& [id, entry] : found) {
+  for (const auto& [id, entry] : found.blocks) {
     const BlockIndex::Entry* known = index_.Find(id);
     if (known == nullptr || known->stamp_us < entry.stamp_us) index_.Put(id, entry);
+  }
+  return {};
+}
+
+Status Folder::ScanFanOut(const std::string& fan, const Owners* living, Found* found) {
+  const std::string folder = options_.path + "/" + fan;
+  const auto files = files_.ListFiles(folder);
+  if (!files) return files.error();
+  for (const ListedFile& file : *files) {
+    if (const std::optional<BlockId> id = ParseBlockName(file.name)) {
+      found->blocks.push_back({*id, {file.bytes, file.modified_us - clock_ahead_us_}});
+      found->bytes += file.bytes;
+      continue;
+    }
+    const std::optional<std::string> owner = OwnerOfTemporary(file.name);
+    if (!owner) continue;
+    if (living == nullptr || living->contains(*owner)) {
+      found->bytes += file.bytes;
+      continue;
+    }
+    const Status removed = files_.Remove(folder + "/" + file.name);
+    if (!removed && !IsNotFound(removed)) return removed;
+    std::lock_guard lock(mutex_);
+    ++removed_leftovers_;
   }
   return {};
 }

@@ -1,0 +1,209 @@
+// The capacity that the stores of a folder keep together, and pins that other stores respect:
+// docs/capacity.md.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "store/posix/file_names.h"
+#include "store/posix/folder.h"
+#include "store/posix/ledger_fields.h"
+
+namespace esa {
+namespace {
+
+// Of the capacity: what others may have written, or taken away, before this store scans again.
+constexpr std::uint64_t kScansPerCapacity = 16;
+
+void Subtract(LockedNumbers* ledger, std::uint64_t bytes) {
+  ledger->values[kHeldBytes] -= std::min(bytes, ledger->values[kHeldBytes]);
+}
+
+}  // namespace
+
+Status Folder::Reserve(std::uint64_t bytes) {
+  if (options_.capacity_bytes == 0) return {};
+  std::lock_guard lock(ledger_mutex_);
+  auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
+  if (!ledger) return ledger.error();
+  if (!ledger->whole() || UnsureOf(*ledger)) {
+    const Status scanned = Scan(&*ledger, nullptr);
+    // With a ledger, a failure to list is not one of this dump: it knows as much as before.
+    if (!scanned && !ledger->whole()) return scanned;
+  }
+  const Status room = MakeRoom(&*ledger, bytes);
+  if (room.ok()) {
+    ledger->values[kHeldBytes] += bytes;
+    ledger->values[kReservedEver] += bytes;
+    known_reserved_ += bytes;
+  }
+  const Status written = ledger->Write();
+  return room.ok() ? written : room;
+}
+
+bool Folder::UnsureOf(const LockedNumbers& ledger) const {
+  const std::uint64_t by_others = ledger.values[kReservedEver] - known_reserved_;
+  return by_others + vanished_bytes_ > options_.capacity_bytes / kScansPerCapacity;
+}
+
+Status Folder::MakeRoom(LockedNumbers* ledger, std::uint64_t bytes) {
+  const auto fits = [&] { return ledger->values[kHeldBytes] + bytes <= options_.capacity_bytes; };
+  if (fits()) return {};
+  if (bytes > options_.capacity_bytes) return NoRoom(bytes);
+  if (known_pin_changes_ != ledger->values[kPinChanges]) ReadForeignPins();
+  known_pin_changes_ = ledger->values[kPinChanges];
+  bool scanned = false;
+  while (!fits()) {
+    std::optional<BlockId> oldest;
+    {
+      std::lock_guard lock(mutex_);
+      oldest = index_.Oldest();
+    }
+    if (oldest) {
+      if (Status evicted = Evict(ledger, *oldest); !evicted) return evicted;
+      continue;
+    }
+    if (scanned) return NoRoom(bytes);
+    scanned = true;
+    ReadForeignPins();  // of which some may have died
+    if (Status status = Scan(ledger, nullptr); !status) return status;
+  }
+  return {};
+}
+
+Error Folder::NoRoom(std::uint64_t wanted) const {
+  return ResourceExhausted(options_.path + ": no room for " + std::to_string(wanted) +
+                           " bytes in a capacity of " + std::to_string(options_.capacity_bytes) +
+                           ": all else is pinned or being written");
+}
+
+Status Folder::Evict(LockedNumbers* ledger, const BlockId& id) {
+  BlockIndex::Entry entry;
+  {
+    std::lock_guard lock(mutex_);
+    const BlockIndex::Entry* known = index_.Find(id);
+    if (known == nullptr) return {};
+    entry = *known;
+    index_.Erase(id);
+  }
+  const Result<PathInfo> info = files_.Stat(PathOf(id));
+  const std::int64_t used_us = info.ok() ? info->modified_us - clock_ahead_us_ : 0;
+  const bool used_elsewhere = used_us > entry.stamp_us;
+  Status removed;
+  if (!used_elsewhere) {
+    removed = files_.Remove(PathOf(id));
+    if (options_.on_gone) options_.on_gone(id);
+  }
+  const bool vanished = !removed && removed.error().code == ErrorCode::kNotFound;
+  if (vanished) vanished_bytes_ += entry.bytes;
+  std::lock_guard lock(mutex_);
+  if (used_elsewhere || (!removed && !vanished)) {
+    // Unless it was committed anew meanwhile.
+    if (index_.Find(id) == nullptr) {
+      index_.Put(id, {entry.bytes, used_elsewhere ? used_us : entry.stamp_us});
+    }
+    return removed;
+  }
+  if (!vanished) {
+    Subtract(ledger, info.ok() ? info->bytes : entry.bytes);
+    ++evicted_blocks_;
+  }
+  return {};
+}
+
+void Folder::Release(std::uint64_t bytes) { Discount(bytes); }
+
+void Folder::Discount(std::uint64_t bytes) {
+  if (options_.capacity_bytes == 0 || bytes == 0) return;
+  std::lock_guard lock(ledger_mutex_);
+  auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
+  // Bytes that stay counted until the next scan make the folder smaller, not larger.
+  if (!ledger || !ledger->whole()) return;
+  Subtract(&*ledger, bytes);
+  (void)ledger->Write();
+}
+
+void Folder::Pin(const BlockId& id) {
+  std::lock_guard lock(mutex_);
+  index_.Pin(id);
+  if (++pins_[id] == 1) pins_changed_ = true;
+}
+
+void Folder::Unpin(const BlockId& id) {
+  std::lock_guard lock(mutex_);
+  const auto pin = pins_.find(id);
+  if (pin == pins_.end()) return;
+  index_.Unpin(id);
+  if (--pin->second > 0) return;
+  pins_.erase(pin);
+  pins_changed_ = true;
+}
+
+void Folder::PublishPins() {
+  if (options_.capacity_bytes == 0) return;
+  std::vector<BlockId> pins;
+  {
+    std::lock_guard lock(mutex_);
+    if (!std::exchange(pins_changed_, false)) return;
+    pins.reserve(pins_.size());
+    for (const auto& pin : pins_) pins.push_back(pin.first);
+  }
+  if (WritePins(pins).ok()) return;
+  std::lock_guard lock(mutex_);
+  pins_changed_ = true;  // once more, with the next flush
+}
+
+Status Folder::WritePins(std::span<const BlockId> pins) {
+  std::lock_guard lock(ledger_mutex_);
+  auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
+  if (!ledger) return ledger.error();
+  if (!ledger->whole()) return DataError(options_.path + ": the ledger is not whole");
+  const std::string path = PinsPath(options_.path, owner_);
+  const auto file = files_.Lock(path, true);
+  if (!file) return file.error();
+  published_ = true;
+  if (Status written = WriteChecked(**file, path, std::as_bytes(pins)); !written) return written;
+  ++ledger->values[kPinChanges];
+  return ledger->Write();
+}
+
+void Folder::WithdrawPins() {
+  std::lock_guard lock(ledger_mutex_);
+  if (!published_) return;
+  auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
+  (void)files_.Remove(PinsPath(options_.path, owner_));
+  if (!ledger || !ledger->whole()) return;
+  ++ledger->values[kPinChanges];
+  (void)ledger->Write();
+}
+
+void Folder::ReadForeignPins() {
+  const auto names = files_.List(options_.path);
+  if (!names) return;
+  std::vector<BlockId> pins;
+  for (const std::string& name : *names) {
+    const std::optional<std::string> owner = OwnerOfPinsName(name);
+    if (!owner || *owner == owner_) continue;
+    const std::vector<BlockId> theirs = PinsOf(*owner);
+    pins.insert(pins.end(), theirs.begin(), theirs.end());
+  }
+  std::lock_guard lock(mutex_);
+  for (const BlockId& id : pins) index_.Pin(id);
+  for (const BlockId& id : foreign_pins_) index_.Unpin(id);
+  foreign_pins_ = std::move(pins);
+}
+
+// The lock of its owner file says whether a store lives, as for its temporaries.
+std::vector<BlockId> Folder::PinsOf(const std::string& owner) {
+  const auto lock = files_.Lock(OwnerPath(options_.path, owner), false);
+  if (lock.ok() && *lock != nullptr) return {};
+  const std::string path = PinsPath(options_.path, owner);
+  const auto file = files_.Open(path, {});
+  if (!file) return {};
+  const auto payload = ReadChecked(**file, path);
+  if (!payload) return {};
+  std::vector<BlockId> pins(payload->size() / sizeof(BlockId));
+  if (!pins.empty()) std::memcpy(pins.data(), payload->data(), pins.size() * sizeof(BlockId));
+  return pins;
+}
+
+}  // namespace esa
