@@ -55,9 +55,7 @@ Result<LockedNumbers> LockedNumbers::Lock(FileSystem& files, const std::string& 
 }
 
 Status LockedNumbers::Write() {
-  Status written = WriteChecked(*file_, path_, std::as_bytes(std::span(values)));
-  whole_ = written.ok();
-  return written;
+  return WriteChecked(*file_, path_, std::as_bytes(std::span(values)));
 }
 
 }  // namespace esa

@@ -30,6 +30,7 @@ class LockedNumbers {
   static Result<LockedNumbers> Lock(FileSystem& files, const std::string& path);
 
   bool whole() const { return whole_; }  // false: a new file, or not written to the end
+  void Renew() { whole_ = true; }        // the values have been found out anew
   Status Write();
 
   std::array<std::uint64_t, 4> values{};  // zeros, if not whole

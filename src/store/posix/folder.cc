@@ -21,17 +21,18 @@ Status Folder::MakeFanOut(const BlockId& id) {
 Status Folder::Commit(const std::string& temporary, const BlockId& id, BlockIndex::Entry entry) {
   // A filesystem that keeps no times costs recency after a restart, not the block.
   (void)files_.SetModified(temporary, entry.stamp_us + clock_ahead_us_);
-  const std::uint64_t replaced = options_.capacity_bytes == 0 ? 0 : BytesOf(id);
-  if (Status status = files_.Rename(temporary, PathOf(id)); !status) return status;
+  if (Status renamed = RenameCounted(temporary, id, entry.bytes); !renamed) return renamed;
   if (options_.durable) {
-    if (Status status = files_.SyncFolder(FanOutPath(options_.path, id)); !status) return status;
+    if (Status synced = files_.SyncFolder(FanOutPath(options_.path, id)); !synced) {
+      TakeBack(id, entry.bytes);
+      return synced;
+    }
   }
   {
     std::lock_guard lock(mutex_);
     refused_.erase(id);
     index_.Put(id, entry);
   }
-  Discount(replaced);
   if (options_.on_gone) options_.on_gone(id);
   return {};
 }

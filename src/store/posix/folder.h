@@ -43,7 +43,7 @@ class Folder {
     bool second_touch = false;         // this and the next: admission.h
     std::uint64_t write_bytes_per_day = 0;
     // Called, without the mutex, with every block that this folder evicts or replaces.
-    std::function<void(const BlockId&)> on_gone;
+    std::function<void(const BlockId&)> on_gone = {};
   };
 
   // Creates what is missing, refuses a folder others may write to or own, removes what dead stores
@@ -111,7 +111,9 @@ class Folder {
   Status Scan(LockedNumbers* ledger, const Owners* living);
   struct Found {
     std::vector<std::pair<BlockId, BlockIndex::Entry>> blocks;
-    std::uint64_t bytes = 0;  // of them and of temporaries
+    std::uint64_t bytes = 0;            // of the blocks
+    std::uint64_t temporary_bytes = 0;  // of the living
+    std::uint64_t leftover_bytes = 0;   // of the dead, removed
   };
   Status ScanFanOut(const std::string& fan, const Owners* living, Found* found);
   Status FirstScan(const Owners& living);
@@ -124,14 +126,19 @@ class Folder {
   bool MakeRoomInQuarantine(std::uint64_t bytes);  // false: too large for it
   std::uint64_t BytesOf(const BlockId& id) const;  // of its file; 0: gone
 
-  // These hold ledger_mutex_ and the lock of `ledger`.
+  // Calls `work` with ledger_mutex_ and the lock of `ledger` held, and writes what it changed.
+  Status WithLedger(const std::function<Status(LockedNumbers*)>& work);
+  Status RenameCounted(const std::string& temporary, const BlockId& id, std::uint64_t bytes);
+  void TakeBack(const BlockId& id, std::uint64_t bytes);  // a commit: its bytes are reserved again
+  void Discount(std::uint64_t bytes);                     // they are stored no more
+
+  // These are such work, or part of it.
   Status MakeRoom(LockedNumbers* ledger, std::uint64_t bytes);
   bool UnsureOf(const LockedNumbers& ledger) const;
   Status Evict(LockedNumbers* ledger, const BlockId& id);
   void ReadForeignPins();
   std::vector<BlockId> PinsOf(const std::string& owner);
 
-  void Discount(std::uint64_t bytes);  // in the ledger
   Error NoRoom(std::uint64_t wanted) const;
 
   FileSystem& files_;

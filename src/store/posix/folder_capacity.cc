@@ -14,30 +14,79 @@ namespace {
 // Of the capacity: what others may have written, or taken away, before this store scans again.
 constexpr std::uint64_t kScansPerCapacity = 16;
 
-void Subtract(LockedNumbers* ledger, std::uint64_t bytes) {
-  ledger->values[kHeldBytes] -= std::min(bytes, ledger->values[kHeldBytes]);
+void Subtract(LockedNumbers* ledger, LedgerField field, std::uint64_t bytes) {
+  ledger->values[field] -= std::min(bytes, ledger->values[field]);
+}
+
+std::uint64_t Held(const LockedNumbers& ledger) {
+  return ledger.values[kStoredBytes] + ledger.values[kReservedBytes];
 }
 
 }  // namespace
 
-Status Folder::Reserve(std::uint64_t bytes) {
-  if (options_.capacity_bytes == 0) return {};
+Status Folder::WithLedger(const std::function<Status(LockedNumbers*)>& work) {
   std::lock_guard lock(ledger_mutex_);
   auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
   if (!ledger) return ledger.error();
-  if (!ledger->whole() || UnsureOf(*ledger)) {
-    const Status scanned = Scan(&*ledger, nullptr);
-    // With a ledger, a failure to list is not one of this dump: it knows as much as before.
-    if (!scanned && !ledger->whole()) return scanned;
-  }
-  const Status room = MakeRoom(&*ledger, bytes);
-  if (room.ok()) {
-    ledger->values[kHeldBytes] += bytes;
+  const Status done = work(&*ledger);
+  // What is not whole is left so: the next that needs room finds it out anew.
+  const Status written = ledger->whole() ? ledger->Write() : Status();
+  return done.ok() ? written : done;
+}
+
+Status Folder::Reserve(std::uint64_t bytes) {
+  if (options_.capacity_bytes == 0) return {};
+  return WithLedger([&](LockedNumbers* ledger) -> Status {
+    if (!ledger->whole() || UnsureOf(*ledger)) {
+      const Status scanned = Scan(ledger, nullptr);
+      // With a ledger, a failure to list is not one of this dump: it knows as much as before.
+      if (!scanned && !ledger->whole()) return scanned;
+    }
+    if (Status room = MakeRoom(ledger, bytes); !room) return room;
+    ledger->values[kReservedBytes] += bytes;
     ledger->values[kReservedEver] += bytes;
     known_reserved_ += bytes;
-  }
-  const Status written = ledger->Write();
-  return room.ok() ? written : room;
+    return {};
+  });
+}
+
+void Folder::Release(std::uint64_t bytes) {
+  if (options_.capacity_bytes == 0) return;
+  // Bytes that stay counted make the folder smaller, not larger.
+  (void)WithLedger([&](LockedNumbers* ledger) {
+    Subtract(ledger, kReservedBytes, bytes);
+    return Status();
+  });
+}
+
+void Folder::Discount(std::uint64_t bytes) {
+  if (options_.capacity_bytes == 0 || bytes == 0) return;
+  (void)WithLedger([&](LockedNumbers* ledger) {
+    Subtract(ledger, kStoredBytes, bytes);
+    return Status();
+  });
+}
+
+Status Folder::RenameCounted(const std::string& temporary, const BlockId& id, std::uint64_t bytes) {
+  if (options_.capacity_bytes == 0) return files_.Rename(temporary, PathOf(id));
+  return WithLedger([&](LockedNumbers* ledger) -> Status {
+    const std::uint64_t replaced = BytesOf(id);
+    if (Status renamed = files_.Rename(temporary, PathOf(id)); !renamed) return renamed;
+    Subtract(ledger, kStoredBytes, replaced);
+    ledger->values[kStoredBytes] += bytes;
+    Subtract(ledger, kReservedBytes, bytes);
+    return {};
+  });
+}
+
+void Folder::TakeBack(const BlockId& id, std::uint64_t bytes) {
+  (void)files_.Remove(PathOf(id));
+  if (options_.capacity_bytes == 0) return;
+  (void)WithLedger([&](LockedNumbers* ledger) {
+    Subtract(ledger, kStoredBytes, bytes);
+    ledger->values[kReservedBytes] += bytes;
+    return Status();
+  });
 }
 
 bool Folder::UnsureOf(const LockedNumbers& ledger) const {
@@ -46,7 +95,7 @@ bool Folder::UnsureOf(const LockedNumbers& ledger) const {
 }
 
 Status Folder::MakeRoom(LockedNumbers* ledger, std::uint64_t bytes) {
-  const auto fits = [&] { return ledger->values[kHeldBytes] + bytes <= options_.capacity_bytes; };
+  const auto fits = [&] { return Held(*ledger) + bytes <= options_.capacity_bytes; };
   if (fits()) return {};
   if (bytes > options_.capacity_bytes) return NoRoom(bytes);
   if (known_pin_changes_ != ledger->values[kPinChanges]) ReadForeignPins();
@@ -104,22 +153,10 @@ Status Folder::Evict(LockedNumbers* ledger, const BlockId& id) {
     return removed;
   }
   if (!vanished) {
-    Subtract(ledger, info.ok() ? info->bytes : entry.bytes);
+    Subtract(ledger, kStoredBytes, info.ok() ? info->bytes : entry.bytes);
     ++evicted_blocks_;
   }
   return {};
-}
-
-void Folder::Release(std::uint64_t bytes) { Discount(bytes); }
-
-void Folder::Discount(std::uint64_t bytes) {
-  if (options_.capacity_bytes == 0 || bytes == 0) return;
-  std::lock_guard lock(ledger_mutex_);
-  auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
-  // Bytes that stay counted until the next scan make the folder smaller, not larger.
-  if (!ledger || !ledger->whole()) return;
-  Subtract(&*ledger, bytes);
-  (void)ledger->Write();
 }
 
 void Folder::Pin(const BlockId& id) {
@@ -153,27 +190,22 @@ void Folder::PublishPins() {
 }
 
 Status Folder::WritePins(std::span<const BlockId> pins) {
-  std::lock_guard lock(ledger_mutex_);
-  auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
-  if (!ledger) return ledger.error();
-  if (!ledger->whole()) return DataError(options_.path + ": the ledger is not whole");
-  const std::string path = PinsPath(options_.path, owner_);
-  const auto file = files_.Lock(path, true);
-  if (!file) return file.error();
-  published_ = true;
-  if (Status written = WriteChecked(**file, path, std::as_bytes(pins)); !written) return written;
-  ++ledger->values[kPinChanges];
-  return ledger->Write();
+  return WithLedger([&](LockedNumbers* ledger) -> Status {
+    const std::string path = PinsPath(options_.path, owner_);
+    const auto file = files_.Lock(path, true);
+    if (!file) return file.error();
+    published_ = true;
+    ++ledger->values[kPinChanges];
+    return WriteChecked(**file, path, std::as_bytes(pins));
+  });
 }
 
 void Folder::WithdrawPins() {
-  std::lock_guard lock(ledger_mutex_);
   if (!published_) return;
-  auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
-  (void)files_.Remove(PinsPath(options_.path, owner_));
-  if (!ledger || !ledger->whole()) return;
-  ++ledger->values[kPinChanges];
-  (void)ledger->Write();
+  (void)WithLedger([&](LockedNumbers* ledger) {
+    ++ledger->values[kPinChanges];
+    return files_.Remove(PinsPath(options_.path, owner_));
+  });
 }
 
 void Folder::ReadForeignPins() {

@@ -1,6 +1,7 @@
 // Taking a folder into use: its ownership, what dead stores left, and the scan.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <utility>
@@ -128,14 +129,13 @@ Result<Folder::Owners> Folder::LivingOwners() {
 
 Status Folder::FirstScan(const Owners& living) {
   if (options_.capacity_bytes == 0) return Scan(nullptr, &living);
-  std::lock_guard lock(ledger_mutex_);
-  auto ledger = LockedNumbers::Lock(files_, LedgerPath(options_.path));
-  if (!ledger) return ledger.error();
-  if (Status status = Scan(&*ledger, &living); !status) return status;
-  const Status room = MakeRoom(&*ledger, 0);
-  // What other stores have pinned may be more than the capacity: then nothing can be dumped.
-  if (!room && room.error().code != ErrorCode::kResourceExhausted) return room;
-  return ledger->Write();
+  return WithLedger([&](LockedNumbers* ledger) -> Status {
+    if (Status status = Scan(ledger, &living); !status) return status;
+    if (living.empty()) ledger->values[kReservedBytes] = 0;
+    const Status room = MakeRoom(ledger, 0);
+    // What other stores have pinned may be more than the capacity: then nothing can be dumped.
+    return !room && room.error().code == ErrorCode::kResourceExhausted ? Status() : room;
+  });
 }
 
 bool Folder::ProbeDirect() {
@@ -159,7 +159,11 @@ Status Folder::Scan(LockedNumbers* ledger, const Owners* living) {
     if (Status status = ScanFanOut(fan, living, &found); !status) return status;
   }
   if (ledger != nullptr) {
-    ledger->values[kHeldBytes] = found.bytes;
+    std::uint64_t& reserved = ledger->values[kReservedBytes];
+    reserved = ledger->whole() ? reserved - std::min(reserved, found.leftover_bytes)
+                               : found.temporary_bytes;
+    ledger->values[kStoredBytes] = found.bytes;
+    ledger->Renew();
     known_reserved_ = ledger->values[kReservedEver];
     vanished_bytes_ = 0;
   }
@@ -184,11 +188,12 @@ Status Folder::ScanFanOut(const std::string& fan, const Owners* living, Found* f
     const std::optional<std::string> owner = OwnerOfTemporary(file.name);
     if (!owner) continue;
     if (living == nullptr || living->contains(*owner)) {
-      found->bytes += file.bytes;
+      found->temporary_bytes += file.bytes;
       continue;
     }
     const Status removed = files_.Remove(folder + "/" + file.name);
     if (!removed && !IsNotFound(removed)) return removed;
+    found->leftover_bytes += file.bytes;
     std::lock_guard lock(mutex_);
     ++removed_leftovers_;
   }

@@ -6,9 +6,10 @@
 namespace esa {
 
 enum LedgerField : std::size_t {
-  kHeldBytes,     // of committed blocks and of room reserved for blocks being written
-  kReservedEver,  // bytes; only rises, so that a store sees how much the others wrote
-  kPinChanges,    // how often any store published its pins
+  kStoredBytes,    // of committed blocks
+  kReservedBytes,  // for blocks being written
+  kReservedEver,   // bytes; only rises, so that a store sees how much the others wrote
+  kPinChanges,     // how often any store published its pins
 };
 
 }  // namespace esa
