@@ -110,6 +110,9 @@ class Folder {
   // removes the temporaries of other owners.
   Status Scan(LockedNumbers* ledger, const Owners* living);
   struct Found {
+    void Add(Found part);
+
+    Status status;  // of the thread that found it
     std::vector<std::pair<BlockId, BlockIndex::Entry>> blocks;
     std::uint64_t bytes = 0;            // of the blocks
     std::uint64_t temporary_bytes = 0;  // of the living

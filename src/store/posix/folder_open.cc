@@ -2,8 +2,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <iterator>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -24,6 +27,11 @@ std::string Octal(std::uint32_t mode) {
   }
   return digits;
 }
+
+// Listing waits for the disk or the server, one folder after the other: 100,000 blocks whose inodes
+// were not in memory took 5.6 s with one thread.
+constexpr std::size_t kScanThreads = 8;
+constexpr std::size_t kFansOfAThread = 16;
 
 // A difference of clocks that counts: the system stamps files by a clock that ticks every few
 // milliseconds, and an answer over a network takes its time.
@@ -151,12 +159,26 @@ bool Folder::ProbeDirect() {
 }
 
 Status Folder::Scan(LockedNumbers* ledger, const Owners* living) {
-  const auto fans = files_.List(options_.path);
-  if (!fans) return fans.error();
+  const auto names = files_.List(options_.path);
+  if (!names) return names.error();
+  std::vector<std::string> fans;
+  std::ranges::copy_if(*names, std::back_inserter(fans), IsFanOutName);
+  std::atomic<std::size_t> next{0};
+  std::vector<Found> parts(std::clamp(fans.size() / kFansOfAThread, std::size_t{1}, kScanThreads));
+  const auto scan = [&](Found* part) {
+    for (std::size_t i = next++; i < fans.size() && part->status.ok(); i = next++) {
+      part->status = ScanFanOut(fans[i], living, part);
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 1; i < parts.size(); ++i) threads.emplace_back(scan, &parts[i]);
+    scan(&parts[0]);
+  }
   Found found;
-  for (const std::string& fan : *fans) {
-    if (!IsFanOutName(fan)) continue;
-    if (Status status = ScanFanOut(fan, living, &found); !status) return status;
+  for (Found& part : parts) {
+    if (!part.status) return part.status;
+    found.Add(std::move(part));
   }
   if (ledger != nullptr) {
     std::uint64_t& reserved = ledger->values[kReservedBytes];
@@ -173,6 +195,13 @@ Status Folder::Scan(LockedNumbers* ledger, const Owners* living) {
     if (known == nullptr || known->stamp_us < entry.stamp_us) index_.Put(id, entry);
   }
   return {};
+}
+
+void Folder::Found::Add(Found part) {
+  blocks.insert(blocks.end(), part.blocks.begin(), part.blocks.end());
+  bytes += part.bytes;
+  temporary_bytes += part.temporary_bytes;
+  leftover_bytes += part.leftover_bytes;
 }
 
 Status Folder::ScanFanOut(const std::string& fan, const Owners* living, Found* found) {
