@@ -201,7 +201,10 @@ Status Folder::WritePins(std::span<const BlockId> pins) {
 }
 
 void Folder::WithdrawPins() {
-  if (!published_) return;
+  {
+    std::lock_guard lock(ledger_mutex_);
+    if (!published_) return;
+  }
   (void)WithLedger([&](LockedNumbers* ledger) {
     ++ledger->values[kPinChanges];
     return files_.Remove(PinsPath(options_.path, owner_));

@@ -166,17 +166,26 @@ TEST_F(FolderProcesses, AKilledOneLeavesRoomToTheNextThatOpens) {
   });
   child.Said();
   last_stamp_us_ = 2000;
-  {
-    const auto beside = Open();
-    PutMany(*beside, 100, kCapacity);
-    EXPECT_EQ(OnDisk(), kCapacity);  // half of them temporaries of the other
-  }
+  const auto beside = Open();
+  PutMany(*beside, 100, kCapacity);
+  EXPECT_EQ(OnDisk(), kCapacity);  // half of them temporaries of the other
   child.Kill();
   const auto folder = Open();
+  EXPECT_EQ(OnDisk(), kCapacity / 2);
   PutMany(*folder, 200, kCapacity / 2);
   EXPECT_EQ(OnDisk(), kCapacity);
-  EXPECT_TRUE(Holds(100 + kCapacity - 1));
   EXPECT_TRUE(Holds(100 + kCapacity / 2));
+}
+
+TEST_F(FolderProcesses, RoomOfAKilledOneWithoutFilesIsFreeToTheNextThatOpensAlone) {
+  Child child([this] {
+    ESA_CHECK(Open().release()->Reserve(kBytes * kCapacity).ok());
+    return std::uint64_t{0};
+  });
+  child.Said();
+  EXPECT_FALSE(Put(*Open(), 1));
+  child.Kill();
+  EXPECT_TRUE(Put(*Open(), 1));
 }
 
 }  // namespace
