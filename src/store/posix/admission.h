@@ -10,7 +10,6 @@
 // Threading: all methods from any thread.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <mutex>

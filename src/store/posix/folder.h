@@ -100,15 +100,6 @@ class Folder {
  private:
   using Owners = std::unordered_set<std::string>;
 
-  Folder(FileSystem& files, Options options);
-
-  Status Prepare();
-  Result<Owners> LivingOwners();  // removes the files of the dead
-  void MeasureClock();
-  bool ProbeDirect();
-  // Adds what lies in the folder to the index, and to the ledger if there is one; with `living`,
-  // removes the temporaries of other owners.
-  Status Scan(LockedNumbers* ledger, const Owners* living);
   struct Found {
     void Add(Found part);
 
@@ -118,6 +109,16 @@ class Folder {
     std::uint64_t temporary_bytes = 0;  // of the living
     std::uint64_t leftover_bytes = 0;   // of the dead, removed
   };
+
+  Folder(FileSystem& files, Options options);
+
+  Status Prepare();
+  Result<Owners> LivingOwners();  // removes the files of the dead
+  void MeasureClock();
+  bool ProbeDirect();
+  // Adds what lies in the folder to the index, and to the ledger if there is one; with `living`,
+  // removes the temporaries of other owners.
+  Status Scan(LockedNumbers* ledger, const Owners* living);
   Status ScanFanOut(const std::string& fan, const Owners* living, Found* found);
   Status FirstScan(const Owners& living);
 
