@@ -64,6 +64,7 @@ class PosixStore final : public BlockStore {
   RecencyClock clock_;
   std::atomic<std::uint64_t> lookup_hits_{0};
   std::atomic<std::uint64_t> lookup_misses_{0};
+  std::atomic<std::uint64_t> refused_blocks_{0};
   std::unique_ptr<BlockIo> io_;
 };
 
@@ -74,10 +75,8 @@ PosixStore::~PosixStore() {
 bool PosixStore::IsHit(const BlockKey& key, std::int64_t stamp_us) {
   const auto head = io_->HeadOf(key.id);
   if (!head || !std::ranges::equal((*head)->tokens, key.tokens)) return false;
-  // A head at hand says nothing about the file: another process may have evicted it.
-  const Status used = io_->FolderOf(key.id).Use(key.id, {io_->areas().file_bytes, stamp_us});
-  if (!used) io_->reader().Drop(key.id);
-  return used.ok();
+  io_->FolderOf(key.id).Use(key.id, {io_->areas().file_bytes, stamp_us});
+  return true;
 }
 
 std::vector<bool> PosixStore::Lookup(std::span<const BlockKey> keys) {
@@ -108,20 +107,26 @@ std::int64_t PosixStore::StampBelowParent(const BlockId& parent) {
   return clock_.Take(1);
 }
 
-Result<bool> PosixStore::Begin(const BlockKey& key, const BlockId& parent, Admission) {
+Result<bool> PosixStore::Begin(const BlockKey& key, const BlockId& parent, Admission admission) {
   if (key.tokens.size() != layout_.block_tokens) {
     return InvalidArgument("block " + key.id.Hex() + ": " + std::to_string(key.tokens.size()) +
                            " tokens, expected " + std::to_string(layout_.block_tokens));
   }
   // In this order: a block leaves the open ones only after it can be found stored.
   if (io_->writer().IsOpen(key.id)) return false;
+  Folder& folder = io_->FolderOf(key.id);
   const auto head = io_->HeadOf(key.id);
-  if (head.ok() && io_->FolderOf(key.id).Exists(key.id)) {
+  // The file is looked for, other than by a lookup: false may cost the caller his only copy.
+  if (head.ok() && folder.Exists(key.id)) {
     if (std::ranges::equal((*head)->tokens, key.tokens)) return false;
     return InvalidArgument("block " + key.id.Hex() + ": stored with other tokens");
   }
   io_->reader().Drop(key.id);
-  return io_->writer().Begin(io_->FolderOf(key.id), key, parent, StampBelowParent(parent));
+  if (!folder.Admit(key.id, io_->areas().file_bytes, admission)) {
+    ++refused_blocks_;
+    return false;
+  }
+  return io_->writer().Begin(folder, key, parent, StampBelowParent(parent));
 }
 
 void PosixStore::Pin(std::span<const BlockId> ids) {
@@ -138,6 +143,7 @@ StoreStats PosixStore::Stats() const {
   stats.backend = "posix";
   stats.lookup_hits = lookup_hits_;
   stats.lookup_misses = lookup_misses_;
+  stats.refused_blocks = refused_blocks_;
   return stats;
 }
 

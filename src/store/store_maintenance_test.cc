@@ -298,6 +298,11 @@ TEST_F(Maintenance, RemovesBlocks) {
   ASSERT_TRUE(removed.ok());
   EXPECT_EQ(removed->count, 1u);  // the other was gone
   EXPECT_EQ(removed->bytes, kBlockBytes);
+  // A store that runs notices when it marks the use.
+  const auto deadline = Soon();
+  while (Hit(*store, chain[2]) && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
   EXPECT_FALSE(Hit(*store, chain[2]));
   EXPECT_TRUE(Hit(*store, chain[1]));
 }

@@ -60,12 +60,18 @@ Status BlockIo::OpenFolders(const StoreConfig& config) {
                                .capacity_bytes = config.capacity_bytes,
                                .direct = config.io_direct,
                                .durable = config.durability == Durability::kCommit,
+                               .allow_shared = config.allow_shared_folder,
+                               .second_touch = config.second_touch,
+                               .write_bytes_per_day = config.write_bytes_per_day,
                                .on_gone = [this](const BlockId& id) { reader_.Drop(id); }});
     if (!folder) return folder.error();
     folders_.push_back(*std::move(folder));
   }
   counters_.capacity_bytes = config.capacity_bytes * folders_.size();
   writer_ = std::make_unique<BlockWriter>(*files_, layout_, cipher_.get());
+  std::vector<Folder*> folders;
+  for (const auto& folder : folders_) folders.push_back(folder.get());
+  recency_writer_ = std::make_unique<RecencyWriter>(std::move(folders));
   return {};
 }
 

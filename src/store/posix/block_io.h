@@ -18,6 +18,7 @@
 #include "store/posix/block_reader.h"
 #include "store/posix/block_writer.h"
 #include "store/posix/folder.h"
+#include "store/posix/recency_writer.h"
 #include "store/task_table.h"
 
 namespace esa {
@@ -100,7 +101,8 @@ class BlockIo {
   std::unique_ptr<FileSystem> files_;
   BlockReader reader_;
   std::vector<std::unique_ptr<Folder>> folders_;  // fixed once open
-  std::unique_ptr<BlockWriter> writer_;           // after the folders its blocks lie in
+  std::unique_ptr<RecencyWriter> recency_writer_;
+  std::unique_ptr<BlockWriter> writer_;  // after the folders its blocks lie in
   TaskTable tasks_;
   RegisteredMemory memory_;
   mutable std::mutex counters_mutex_;

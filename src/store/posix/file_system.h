@@ -60,7 +60,14 @@ struct OpenOptions {
 
 struct PathInfo {
   bool folder = false;
-  std::uint32_t mode = 0;  // permission bits
+  std::uint32_t mode = 0;   // permission bits
+  std::uint32_t owner = 0;  // user id
+  std::uint64_t bytes = 0;
+  std::int64_t modified_us = 0;  // since 1970
+};
+
+struct ListedFile {
+  std::string name;
   std::uint64_t bytes = 0;
   std::int64_t modified_us = 0;  // since 1970
 };
@@ -82,6 +89,10 @@ class FileSystem {
   virtual Status MakeFolder(const std::string& path) = 0;  // 0700, with parents; may exist
   virtual Status SyncFolder(const std::string& path) = 0;  // its names survive a loss of power
   virtual Result<std::vector<std::string>> List(const std::string& path) = 0;  // names
+
+  // The files of a folder in any order, without those that vanish meanwhile. Over a network what
+  // it says of them may be some seconds old.
+  virtual Result<std::vector<ListedFile>> ListFiles(const std::string& path) = 0;
 };
 
 std::unique_ptr<FileSystem> MakeRealFileSystem();

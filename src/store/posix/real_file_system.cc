@@ -135,6 +135,40 @@ class RealFile final : public File {
   const bool direct_;
 };
 
+// An open folder.
+class Listing {
+ public:
+  explicit Listing(const std::string& path) : path_(path), folder_(opendir(path.c_str())) {}
+  ~Listing() {
+    if (folder_ != nullptr) closedir(folder_);
+  }
+  Listing(const Listing&) = delete;
+  Listing& operator=(const Listing&) = delete;
+
+  int descriptor() const { return dirfd(folder_); }
+
+  Result<std::vector<std::pair<ino_t, std::string>>> Read() const {
+    if (folder_ == nullptr) return SystemError(path_, "list", errno);
+    std::vector<std::pair<ino_t, std::string>> entries;
+    errno = 0;
+    while (const dirent* entry = readdir(folder_)) {
+      std::string name = entry->d_name;
+      if (name != "." && name != "..") entries.emplace_back(entry->d_ino, std::move(name));
+      errno = 0;
+    }
+    if (errno != 0) return SystemError(path_, "list", errno);
+    return entries;
+  }
+
+ private:
+  const std::string& path_;
+  DIR* const folder_;
+};
+
+// Attributes at hand will do: a network file system then need not ask for each file.
+constexpr int kListFlags = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC;
+constexpr unsigned kListFields = STATX_TYPE | STATX_SIZE | STATX_MTIME;
+
 class RealFileSystem final : public FileSystem {
  public:
   Result<std::unique_ptr<File>> Open(const std::string& path, OpenOptions options) override {
@@ -163,6 +197,7 @@ class RealFileSystem final : public FileSystem {
     return PathInfo{
         .folder = S_ISDIR(info.st_mode),
         .mode = info.st_mode & 07777u,
+        .owner = info.st_uid,
         .bytes = static_cast<std::uint64_t>(info.st_size),
         .modified_us = info.st_mtim.tv_sec * std::int64_t{1000000} + info.st_mtim.tv_nsec / 1000};
   }
@@ -209,19 +244,34 @@ class RealFileSystem final : public FileSystem {
   }
 
   Result<std::vector<std::string>> List(const std::string& path) override {
-    DIR* folder = opendir(path.c_str());
-    if (folder == nullptr) return SystemError(path, "list", errno);
+    const Listing folder(path);
+    auto entries = folder.Read();
+    if (!entries) return entries.error();
     std::vector<std::string> names;
-    errno = 0;
-    while (const dirent* entry = readdir(folder)) {
-      const std::string name = entry->d_name;
-      if (name != "." && name != "..") names.push_back(name);
-      errno = 0;
-    }
-    const int failed = errno;
-    closedir(folder);
-    if (failed != 0) return SystemError(path, "list", failed);
+    for (auto& [inode, name] : *entries) names.push_back(std::move(name));
     return names;
+  }
+
+  Result<std::vector<ListedFile>> ListFiles(const std::string& path) override {
+    const Listing folder(path);
+    auto entries = folder.Read();
+    if (!entries) return entries.error();
+    // As the inodes lie on disk: ext4 lists by a hash of the names.
+    std::ranges::sort(*entries);
+    std::vector<ListedFile> files;
+    files.reserve(entries->size());
+    for (auto& [inode, name] : *entries) {
+      struct statx info {};
+      const int found = statx(folder.descriptor(), name.c_str(), kListFlags, kListFields, &info);
+      if (found != 0 && errno == ENOENT) continue;
+      if (found != 0) return SystemError(path + "/" + name, "stat", errno);
+      if (!S_ISREG(info.stx_mode)) continue;
+      files.push_back({.name = std::move(name),
+                       .bytes = info.stx_size,
+                       .modified_us = info.stx_mtime.tv_sec * std::int64_t{1000000} +
+                                      info.stx_mtime.tv_nsec / 1000});
+    }
+    return files;
   }
 };
 

@@ -181,6 +181,10 @@ class FaultyFiles final : public FileSystem {
     return real_->List(path);
   }
 
+  Result<std::vector<ListedFile>> ListFiles(const std::string& path) override {
+    return real_->ListFiles(path);
+  }
+
  private:
   std::shared_ptr<Faults> faults_;
   std::unique_ptr<FileSystem> real_;

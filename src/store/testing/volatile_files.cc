@@ -1,5 +1,7 @@
 #include "store/testing/volatile_files.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <cstring>
@@ -305,6 +307,7 @@ class VolatileFiles final : public FileSystem {
     if (node == nullptr) return Gone(path);
     return PathInfo{.folder = node->folder,
                     .mode = node->folder ? 0700u : 0600u,
+                    .owner = geteuid(),
                     .bytes = node->bytes.size(),
                     .modified_us = node->modified_us};
   }
@@ -375,6 +378,20 @@ class VolatileFiles final : public FileSystem {
     std::vector<std::string> names;
     for (const auto& entry : node->names) names.push_back(entry.first);
     return names;
+  }
+
+  Result<std::vector<ListedFile>> ListFiles(const std::string& path) override {
+    std::lock_guard lock(tree_->mutex);
+    if (Status on = tree_->Powered(); !on) return on.error();
+    const NodePtr node = tree_->FindFolder(path);
+    if (node == nullptr) return Gone(path);
+    std::vector<ListedFile> files;
+    for (const auto& [name, file] : node->names) {
+      if (file->folder) continue;
+      files.push_back(
+          {.name = name, .bytes = file->bytes.size(), .modified_us = file->modified_us});
+    }
+    return files;
   }
 
  private:
