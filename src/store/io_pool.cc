@@ -69,8 +69,10 @@ class IoPool::Worker {
 };
 
 IoPool::IoPool(int threads, std::uint64_t queue_bytes, QueueFactory make_queue)
-    : queue_bytes_(queue_bytes), make_queue_(std::move(make_queue)) {
-  working_threads_ = static_cast<std::size_t>(threads);
+    : num_threads_(static_cast<std::size_t>(threads)),
+      queue_bytes_(queue_bytes),
+      make_queue_(std::move(make_queue)) {
+  working_threads_ = num_threads_;
   for (int i = 0; i < threads; ++i) {
     threads_.emplace_back([this] {
       Worker(this).Work();

@@ -57,6 +57,8 @@ class IoPool {
 
   void Submit(Lane lane, Job job);
 
+  std::size_t threads() const { return num_threads_; }
+
   // Takes the queued jobs of a tag out of the queue and drops them, on the caller's thread.
   void Drop(std::uint64_t tag);
 
@@ -66,6 +68,7 @@ class IoPool {
   bool TryPop(Job* job);
   bool WaitPop(Job* job);  // false: stopped, and nothing is left to do
 
+  const std::size_t num_threads_;
   const std::uint64_t queue_bytes_;
   const QueueFactory make_queue_;
   std::timed_mutex admission_;  // held by the one caller that waits for room

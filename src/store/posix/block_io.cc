@@ -39,9 +39,12 @@ BlockIo::BlockIo(std::unique_ptr<FileSystem> files, std::unique_ptr<const BlockC
       reader_(*files_, layout, cipher_.get(), config.verify_checksums),
       pool_(ThreadsOf(config), config.queue_bytes, [this] { return MakeQueue(); }) {}
 
-std::unique_ptr<IoQueue> BlockIo::MakeQueue() const {
+std::unique_ptr<IoQueue> BlockIo::MakeQueue() {
   if (engine_ == IoEngine::kUring) {
-    if (auto queue = MakeUringQueue(depth_, memory_)) return *std::move(queue);
+    if (auto queue = MakeUringQueue(depth_, memory_)) {
+      ++uring_threads_;
+      return *std::move(queue);
+    }
   }
   return MakeSynchronousQueue();
 }
@@ -359,6 +362,9 @@ void BlockIo::AddTo(StoreStats* stats) const {
     *stats = counters_;
   }
   for (const auto& folder : folders_) folder->AddTo(stats);
+  for (const auto& folder : folders_) stats->direct_folders += folder->direct() ? 1 : 0;
+  stats->io_threads = pool_.threads();
+  stats->uring_threads = uring_threads_;
   stats->pending_tasks = tasks_.Pending();
 }
 

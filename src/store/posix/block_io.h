@@ -6,6 +6,7 @@
 // Threading: all methods from any thread, but OpenFolders before all others.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -70,7 +71,7 @@ class BlockIo {
     Clock::time_point start = {};
   };
 
-  std::unique_ptr<IoQueue> MakeQueue() const;
+  std::unique_ptr<IoQueue> MakeQueue();
   void Submit(TaskId task, std::shared_ptr<Writing> writing);
   void Submit(TaskId task, std::shared_ptr<Reading> reading);
   bool Begin(Writing& writing, IoRequest* request);
@@ -105,6 +106,7 @@ class BlockIo {
   std::unique_ptr<BlockWriter> writer_;  // after the folders its blocks lie in
   TaskTable tasks_;
   RegisteredMemory memory_;
+  std::atomic<std::uint64_t> uring_threads_{0};
   mutable std::mutex counters_mutex_;
   StoreStats counters_;  // guarded by counters_mutex_; what the folders do not know
   IoPool pool_;          // last: its threads use all of the above
