@@ -167,8 +167,8 @@ class BlockStore {
   // A hint: most buffers of tasks will lie in here. It must stay mapped as long as the store lives.
   virtual void RegisterMemory(std::span<std::byte> memory) { (void)memory; }
 
-  // A pinned block is never evicted. Pins are counted, belong to this process, and may be set on
-  // blocks that are still open.
+  // This store never evicts a pinned block; docs/capacity.md says how far other processes know of
+  // it. Pins are counted, belong to this process, and may be set on blocks that are still open.
   virtual void Pin(std::span<const BlockId> ids) = 0;
   virtual void Unpin(std::span<const BlockId> ids) = 0;
 
