@@ -44,9 +44,8 @@ class IoPool {
   // Runs what is queued and joins the threads.
   ~IoPool();
 
-  // As the destructor, but gives up when a job has hung for so long: the threads are then on their
-  // own and use the pool still, which must never be destroyed. False: that is so.
-  bool Stop(std::chrono::milliseconds patience);
+  // As the destructor does.
+  void Stop();
 
   // Blocks until `bytes` fit the bound beside what is admitted and not given back, or nothing is:
   // more than the bound goes alone. Callers are served one after the other. False: the deadline
@@ -75,9 +74,7 @@ class IoPool {
   std::mutex mutex_;
   std::condition_variable room_;
   std::condition_variable work_;
-  std::condition_variable left_;
   bool stopping_ = false;                 // guarded by mutex_
-  std::size_t working_threads_ = 0;       // guarded by mutex_
   std::uint64_t admitted_bytes_ = 0;      // guarded by mutex_
   std::array<std::deque<Job>, 3> lanes_;  // guarded by mutex_; by Lane
   std::vector<std::thread> threads_;      // last: they use all of the above

@@ -248,6 +248,9 @@ TEST_F(PosixStoreFaults, ACancelledDumpFailsItsBlocks) {
   store->Cancel(dump);
   EXPECT_THAT(Finish(*store, dump).failures, Not(IsEmpty()));
   faults_->Clear();
+  for (const auto end = Soon(); Files(".tmp") > 0 && std::chrono::steady_clock::now() < end;) {
+    std::this_thread::sleep_for(milliseconds(5));
+  }
   EXPECT_EQ(Files(".tmp"), 0u);
   EXPECT_FALSE(Hit(*store, samples.back()));
   const TaskResult late = Finish(*store, store->Dump({samples.back().Write(0)}));

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <future>
+#include <thread>
 #include <utility>
 
 #include "store/checksum.h"
@@ -80,7 +82,20 @@ Status BlockIo::OpenFolders(const StoreConfig& config) {
 
 bool BlockIo::Stop(std::chrono::milliseconds patience) {
   tasks_.CancelAll([this](TaskId task) { pool_.Drop(task); });
-  return pool_.Stop(patience);
+  std::packaged_task<void()> close([this] {
+    pool_.Stop();
+    writer_.reset();
+    recency_writer_.reset();
+    folders_.clear();
+  });
+  const std::future<void> closed = close.get_future();
+  std::thread closer(std::move(close));
+  if (closed.wait_for(patience) == std::future_status::ready) {
+    closer.join();
+    return true;
+  }
+  closer.detach();
+  return false;
 }
 
 // Rendezvous hashing (Thaler, Ravishankar 1998): one folder more or less moves only the blocks
@@ -180,8 +195,7 @@ void BlockIo::Submit(TaskId task, std::shared_ptr<Writing> writing) {
     const Error error = DeadlineExceeded("block " + writing->run.block->head.id.Hex() +
                                          ": the queue of dumps had no room for " +
                                          std::to_string(timeout_.count()) + " ms");
-    writer_->Fail(*writing->run.block, error);
-    return Fail(*writing, error);
+    return FailBlock(*writing, error);
   }
   pool_.Submit(IoPool::Lane::kDump,
                {.tag = task,
@@ -227,10 +241,17 @@ void BlockIo::Fail(Writing& writing, const Error& error) {
 }
 
 void BlockIo::Drop(Writing& writing) {
-  const Error error =
-      Cancelled("block " + writing.run.block->head.id.Hex() + ": the dump was cancelled");
-  writer_->Fail(*writing.run.block, error);
+  FailBlock(writing,
+            Cancelled("block " + writing.run.block->head.id.Hex() + ": the dump was cancelled"));
+}
+
+// Whoever cancels must not wait for the disk: a thread of the pool removes the file.
+void BlockIo::FailBlock(Writing& writing, const Error& error) {
+  const std::shared_ptr<OpenBlock> block = writing.run.block;
+  writer_->MarkFailed(*block, error);
   Fail(writing, error);
+  const auto discard = [this, block] { writer_->Discard(*block); };
+  pool_.Submit(IoPool::Lane::kPrefetch, {.run = discard, .drop = discard});
 }
 
 // Loading.

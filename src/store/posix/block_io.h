@@ -32,8 +32,8 @@ class BlockIo {
 
   Status OpenFolders(const StoreConfig& config);
 
-  // Ends all tasks and threads. False: a thread hangs in the disk, and uses this object for as
-  // long as it does.
+  // Ends all tasks and threads and closes the folders. False: that hangs in the disk, and uses this
+  // object for as long as it does.
   bool Stop(std::chrono::milliseconds patience);
 
   Folder& FolderOf(const BlockId& id) const;
@@ -79,6 +79,7 @@ class BlockIo {
   void End(Writing& writing, const IoRequest& request);
   void End(Reading& reading, const IoRequest& request);
   void Fail(Writing& writing, const Error& error);
+  void FailBlock(Writing& writing, const Error& error);
   void Drop(Writing& writing);
   void Drop(Reading& reading);
   void EndPart(Reading& reading, std::size_t index, const Status& status);
