@@ -115,7 +115,22 @@ Folder& BlockIo::FolderOf(const BlockId& id) const {
   return *best;
 }
 
-Result<std::shared_ptr<const BlockHead>> BlockIo::HeadOf(const BlockId& id) {
+std::vector<BlockIo::Head> BlockIo::HeadsOf(std::span<const BlockId> ids) {
+  std::vector<std::future<Head>> reads(ids.size());
+  std::vector<std::shared_ptr<const BlockHead>> at_hand(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    at_hand[i] = reader_.HeadAtHand(ids[i]);
+    if (at_hand[i] != nullptr) continue;
+    reads[i] = OnPool<Head>([this, id = ids[i]] { return HeadOf(id); });
+  }
+  std::vector<Head> heads;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    heads.push_back(at_hand[i] != nullptr ? Head(at_hand[i]) : Await<Head>(std::move(reads[i])));
+  }
+  return heads;
+}
+
+BlockIo::Head BlockIo::HeadOf(const BlockId& id) {
   Folder& folder = FolderOf(id);
   if (folder.Refused(id)) return NotFound("block " + id.Hex() + " was found corrupt");
   const bool known = folder.StampOf(id).has_value();
