@@ -12,21 +12,27 @@ namespace {
 
 using Kind = RedisReply::Kind;
 
-constexpr std::size_t kReferencedBytes = 4096;      // an argument from here on is not copied
-constexpr std::size_t kBufferBytes = 16384;         // what arrives beside a large reply is copied
-constexpr std::size_t kMaxLineBytes = 65536;        // of an error or a status
-constexpr std::int64_t kMaxBulkBytes = 64 << 20;    // of a reply that is kept as text
-constexpr std::int64_t kMaxElements = 1 << 20;      // of an array
-constexpr int kMaxDepth = 4;                        // of arrays in arrays
+constexpr std::size_t kReferencedBytes = 4096;    // an argument from here on is not copied
+constexpr std::size_t kBufferBytes = 16384;       // what arrives beside a large reply is copied
+constexpr std::size_t kMaxLineBytes = 65536;      // of an error or a status
+constexpr std::int64_t kMaxBulkBytes = 64 << 20;  // of a reply that is kept as text
+constexpr std::int64_t kMaxElements = 1 << 20;    // of an array
+constexpr int kMaxDepth = 4;                      // of arrays in arrays
 
 const char* NameOf(Kind kind) {
   switch (kind) {
-    case Kind::kStatus: return "a status";
-    case Kind::kError: return "an error";
-    case Kind::kInteger: return "an integer";
-    case Kind::kBulk: return "a string";
-    case Kind::kNil: return "nothing";
-    case Kind::kArray: return "an array";
+    case Kind::kStatus:
+      return "a status";
+    case Kind::kError:
+      return "an error";
+    case Kind::kInteger:
+      return "an integer";
+    case Kind::kBulk:
+      return "a string";
+    case Kind::kNil:
+      return "nothing";
+    case Kind::kArray:
+      return "an array";
   }
   return "";
 }
@@ -86,11 +92,17 @@ void RedisConnection::AppendText(std::string_view text) {
   segments_.back().bytes += text.size();
 }
 
+void RedisConnection::AppendCount(char kind, std::size_t count) {
+  AppendText({&kind, 1});
+  AppendText(std::to_string(count));
+  AppendText("\r\n");
+}
+
 void RedisConnection::Append(std::span<const std::string_view> arguments) {
   commands_.emplace_back(arguments.front());
-  AppendText("*" + std::to_string(arguments.size()) + "\r\n");
+  AppendCount('*', arguments.size());
   for (const std::string_view argument : arguments) {
-    AppendText("$" + std::to_string(argument.size()) + "\r\n");
+    AppendCount('$', argument.size());
     if (argument.size() < kReferencedBytes) {
       AppendText(argument);
     } else {
@@ -207,19 +219,28 @@ Result<RedisReply> RedisConnection::ReadElements(std::int64_t count, int depth) 
 }
 
 Result<RedisReply> RedisConnection::ReadAny(int depth) {
-  ESA_ASSIGN_OR_RETURN(const std::string line, ReadLine());
+  const Result<std::string> read = ReadLine();
+  if (!read) return read.error();
+  const std::string& line = *read;
   switch (line.front()) {
-    case '+': return RedisReply{.kind = Kind::kStatus, .text = line.substr(1)};
-    case '-': return RedisReply{.kind = Kind::kError, .text = line.substr(1)};
-    default: break;
+    case '+':
+      return RedisReply{.kind = Kind::kStatus, .text = line.substr(1)};
+    case '-':
+      return RedisReply{.kind = Kind::kError, .text = line.substr(1)};
+    default:
+      break;
   }
   ESA_ASSIGN_OR_RETURN(const std::int64_t number, NumberIn(line));
   switch (line.front()) {
-    case ':': return RedisReply{.kind = Kind::kInteger, .integer = number};
-    case '*': return number < 0 ? RedisReply{} : ReadElements(number, depth);
-    case '$': break;
-    default: return ProtocolError("a reply that begins with byte " +
-                                  std::to_string(static_cast<unsigned char>(line.front())));
+    case ':':
+      return RedisReply{.kind = Kind::kInteger, .integer = number};
+    case '*':
+      return number < 0 ? RedisReply{} : ReadElements(number, depth);
+    case '$':
+      break;
+    default:
+      return ProtocolError("a reply that begins with byte " +
+                           std::to_string(static_cast<unsigned char>(line.front())));
   }
   if (number < 0) return RedisReply{};
   if (number > kMaxBulkBytes) return ProtocolError("a string out of bounds");
@@ -272,7 +293,9 @@ Result<std::vector<RedisReply>> RedisConnection::ReadArray() {
 Result<std::size_t> RedisConnection::ReadBulkInto(std::span<std::byte> destination) {
   const std::string command = TakeCommand();
   if (failure_) return *failure_;
-  ESA_ASSIGN_OR_RETURN(const std::string line, ReadLine());
+  const Result<std::string> read = ReadLine();
+  if (!read) return read.error();
+  const std::string& line = *read;
   if (line.front() == '-') return ErrorOf({.kind = Kind::kError, .text = line.substr(1)}, command);
   if (line.front() != '$') return ProtocolError("no string in reply to " + command);
   ESA_ASSIGN_OR_RETURN(const std::int64_t bytes, NumberIn(line));
@@ -286,8 +309,7 @@ Result<std::size_t> RedisConnection::ReadBulkInto(std::span<std::byte> destinati
 }
 
 bool RedisConnection::IsIdle() const {
-  return !failure_ && commands_.empty() && segments_.empty() && begin_ == end_ &&
-         socket_.IsQuiet();
+  return !failure_ && commands_.empty() && segments_.empty() && begin_ == end_ && socket_.IsQuiet();
 }
 
 }  // namespace esa

@@ -29,9 +29,9 @@ namespace esa {
 struct RedisReply {
   enum class Kind { kStatus, kError, kInteger, kBulk, kNil, kArray };
   Kind kind = Kind::kNil;
-  std::string text;                  // of a status, an error, a bulk
-  std::int64_t integer = 0;          // of an integer
-  std::vector<RedisReply> elements;  // of an array
+  std::string text = {};                  // of a status, an error, a bulk
+  std::int64_t integer = 0;               // of an integer
+  std::vector<RedisReply> elements = {};  // of an array
 };
 
 class RedisConnection {
@@ -90,6 +90,7 @@ class RedisConnection {
     std::size_t bytes = 0;
   };
   void AppendText(std::string_view text);
+  void AppendCount(char kind, std::size_t count);
 
   Socket socket_;
   const std::string endpoint_;

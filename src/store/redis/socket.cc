@@ -28,8 +28,8 @@ bool WouldBlock(int code) { return code == EAGAIN || code == EWOULDBLOCK || code
 
 // Milliseconds for poll, rounded up so that it never spins before the deadline.
 int PollTimeout(Socket::Deadline deadline) {
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-      deadline - std::chrono::steady_clock::now());
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
   return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1 << 30));
 }
 

@@ -10,11 +10,11 @@
 namespace esa {
 
 struct RedisUrl {
-  std::string socket_path;  // of a Unix socket; empty: host and port
-  std::string host;
-  std::string port;
-  std::string user;  // empty: the default user
-  std::string password;
+  std::string socket_path = {};  // of a Unix socket; empty: host and port
+  std::string host = {};
+  std::string port = {};
+  std::string user = {};  // empty: the default user
+  std::string password = {};
   int database = 0;
 
   std::string Endpoint() const;  // for messages: without user and password
