@@ -27,7 +27,7 @@ using std::chrono::steady_clock;
 
 // Slices that one job moves in one pipeline: at most so much that the next task's turn comes soon
 // and the server need not keep more of our replies, at least so much that round trips do not show.
-constexpr std::uint64_t kMaxJobBytes = 4u << 20;
+constexpr std::uint64_t kMaxJobBytes = 1u << 20;
 constexpr std::uint64_t kMinJobBytes = 256u << 10;
 
 // Heads of one lookup's round trip; a prefix that ends early does not ask for all.
