@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "esa/block_store.h"
 #include "esa/config.h"
 #include "esa/result.h"
 
@@ -100,6 +101,7 @@ class LLM {
   std::int64_t max_position() const;      // tokens the model was trained for
   std::uint64_t weight_bytes() const;
   std::uint64_t kv_bytes_per_token() const;
+  StoreStats store_stats() const;         // all zero while there is no store
 
  private:
   struct State;

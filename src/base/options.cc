@@ -124,8 +124,9 @@ Status OptionReader::Finish() const {
   if (!first_error_.empty()) return InvalidArgument(first_error_);
   for (const auto& [key, value] : options_) {
     if (known_.contains(key)) continue;
-    return InvalidArgument(fmt::format("{}: unknown key \"{}\"; known keys: {}", owner_, key,
-                                       fmt::join(known_, ", ")));
+    return InvalidArgument(
+        fmt::format("{}: unknown key \"{}\"; known keys: {}", owner_, key,
+                    known_.empty() ? "none" : fmt::format("{}", fmt::join(known_, ", "))));
   }
   return {};
 }

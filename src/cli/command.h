@@ -29,6 +29,7 @@ void AddEvalGenerateCommand(CLI::App* eval, Action* action);
 void AddTokenizeCommand(CLI::App* app, Action* action);
 void AddLogitsCommand(CLI::App* app, Action* action);
 void AddStoreCommand(CLI::App* app, Action* action);
+void AddStoreBenchCommand(CLI::App* store, Action* action);
 void AddDemoCommand(CLI::App* app, Action* action);
 
 // Prints "esa: message" on stderr, one line, and returns `code`.

@@ -50,6 +50,8 @@ class Demo {
     return {};
   }
 
+  const DemoReport& report() const { return report_; }
+
  private:
   // What a pass needs beside the records. Each opens the model anew, as after a restart.
   struct Plan {
@@ -163,8 +165,13 @@ class Demo {
 };
 
 int RunDemo(const DemoOptions& options) {
-  const Status status = Demo(options).Run();
-  return status.ok() ? kDone : Fail(status.error());
+  Demo demo(options);
+  const Status status = demo.Run();
+  if (!status) return Fail(status.error());
+  for (const DemoPass& pass : demo.report().passes) {
+    if (const int code = ReportStore(pass.result.costs); code != kDone) return code;
+  }
+  return kDone;
 }
 
 }  // namespace

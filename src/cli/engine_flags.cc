@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/status_macros.h"
+#include "base/text_file.h"
+#include "esa/metrics.h"
 #include "esa/sparse_attention.h"
 
 namespace esa::cli {
@@ -78,6 +80,16 @@ void EngineFlags::AddNumbersTo(CLI::App* command) {
       ->group(kGroup);
   command->add_flag("--io-direct", io_direct, "Go around the page cache where that is possible")
       ->group(kGroup);
+}
+
+void EngineFlags::AddMetricsTo(CLI::App* command) {
+  command->add_option("--metrics", metrics, "At the end, what the store did, for Prometheus")
+      ->type_name("FILE");
+}
+
+Status EngineFlags::WriteMetrics(const LLM& llm) const {
+  if (metrics.empty()) return {};
+  return ReplaceFile(metrics, PrometheusText(llm.store_stats()));
 }
 
 Result<EngineConfig> EngineFlags::Resolve() const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "esa/config.h"
+#include "esa/llm.h"
 #include "esa/result.h"
 
 namespace esa::cli {
@@ -24,12 +25,17 @@ struct EngineFlags {
   std::optional<int> retrieval_threads;
   std::optional<std::string> tenant;
   bool io_direct = false;
+  std::string metrics;  // file
 
   void AddTo(CLI::App* command);
+  void AddMetricsTo(CLI::App* command);
 
   // Flags over environment over file over defaults. Errors are of usage: a wrong configuration
   // file or environment, an unknown algorithm or option of one, or no model named anywhere.
   Result<EngineConfig> Resolve() const;
+
+  // Leaves what the store has counted in the file of --metrics, where one is named.
+  Status WriteMetrics(const LLM& llm) const;
 
  private:
   void AddNumbersTo(CLI::App* command);

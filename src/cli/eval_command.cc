@@ -94,17 +94,19 @@ Result<int> EvaluateDataset(const EvalOptions& options, const EngineConfig& conf
   request.settings["longbench_config"] = options.longbench_config;
   request.settings["max_length"] = fmt::format("{}", request.max_prompt_tokens);
   Progress progress(options.dataset, !options.json);
-  ESA_ASSIGN_OR_RETURN(const EvaluationResult result,
-                       Evaluate(request, records, AsEvaluationModel(llm.get(), tokenizer.get()),
-                                [&](std::size_t done, std::size_t total, double prefill) {
-                                  progress.Update((static_cast<double>(done) + 0.9 * prefill) /
-                                                      static_cast<double>(total),
-                                                  fmt::format("record {} of {}", done + 1, total));
-                                }));
+  const auto result = Evaluate(
+      request, records, AsEvaluationModel(llm.get(), tokenizer.get()),
+      [&](std::size_t done, std::size_t total, double prefill) {
+        progress.Update((static_cast<double>(done) + 0.9 * prefill) / static_cast<double>(total),
+                        fmt::format("record {} of {}", done + 1, total));
+      });
   progress.Clear();
-  PrintResult(options, result);
+  const Status metrics = options.engine.WriteMetrics(*llm);  // failures are counted there too
+  if (!result) return result.error();
+  PrintResult(options, *result);
   std::fflush(stdout);
-  return ReportStore(result.costs);
+  ESA_RETURN_IF_ERROR(metrics);
+  return ReportStore(result->costs);
 }
 
 int Eval(const EvalOptions& options) {
@@ -149,6 +151,7 @@ void AddEvalCommand(CLI::App* app, Action* action) {
                    "Folder with dataset2prompt.json and dataset2maxlen.json")
       ->type_name("DIR");
   command->add_flag("--json", options->json, "The result as JSON on stdout");
+  options->engine.AddMetricsTo(command);
   options->engine.AddTo(command);
   AddEvalScoreCommand(command, action);
   AddEvalGenerateCommand(command, action);

@@ -150,6 +150,7 @@ int Run(const RunOptions& options) {
   auto llm = LLM::Open(*config);
   if (!llm) return Fail(llm.error());
   const auto completions = Generate(llm->get(), *prompts, options);
+  const Status metrics = options.engine.WriteMetrics(**llm);  // failures are counted there too
   if (!completions) return Fail(completions.error());
   if (options.json) {
     PrintJson(**llm, *completions);
@@ -157,6 +158,7 @@ int Run(const RunOptions& options) {
     PrintTexts(*completions);
     PrintStats(**llm, *completions);
   }
+  if (!metrics) return Fail(metrics.error());
   return ReportStore(StatsOf(*completions));
 }
 
@@ -200,6 +202,7 @@ void AddRunCommand(CLI::App* app, Action* action) {
       ->type_name("TEXT|FILE.json")
       ->allow_extra_args(false);
   command->add_flag("--json", options->json, "One JSON object with texts and stats on stdout");
+  options->engine.AddMetricsTo(command);
   AddSamplingFlags(command, &options->sampling);
   options->engine.AddTo(command);
   command->footer(

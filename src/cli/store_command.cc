@@ -1,100 +1,108 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <memory>
-#include <nlohmann/json.hpp>
+#include <charconv>
+#include <chrono>
 
-#include "cli/command.h"
+#include "base/progress.h"
+#include "cli/store_commands.h"
 #include "eval/cost.h"
-#include "store/store_inspect.h"
 
 namespace esa::cli {
-namespace {
 
-using OrderedJson = nlohmann::ordered_json;
-
-struct StatOptions {
-  std::vector<std::string> folders;
-  bool json = false;
-};
-
-OrderedJson ToJson(const std::string& folder, const StoreSummary& summary) {
-  OrderedJson layouts = OrderedJson::array();
-  for (const auto& [layout, blocks] : summary.layouts) {
-    layouts.push_back({{"blocks", blocks},
-                       {"block_tokens", layout.block_tokens},
-                       {"num_slices", layout.num_slices},
-                       {"slice_bytes", layout.slice_bytes},
-                       {"representation_bytes", layout.representation_bytes}});
-  }
-  return {{"folder", folder},
-          {"blocks", summary.blocks},
-          {"bytes", summary.bytes},
-          {"temporaries", summary.temporaries},
-          {"temporary_bytes", summary.temporary_bytes},
-          {"quarantined", summary.quarantined},
-          {"unreadable", summary.unreadable},
-          {"oldest_use_us", summary.oldest_use_us},
-          {"newest_use_us", summary.newest_use_us},
-          {"layouts", std::move(layouts)}};
-}
-
-std::string Time(std::int64_t microseconds) {
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}",
-                     fmt::localtime(static_cast<std::time_t>(microseconds / 1'000'000)));
-}
-
-void Print(const std::string& folder, const StoreSummary& summary) {
-  fmt::print("{}\n", folder);
-  fmt::print("  blocks       {} ({})\n", summary.blocks,
-             ShortBytes(static_cast<double>(summary.bytes)));
-  for (const auto& [layout, blocks] : summary.layouts) {
-    fmt::print("  layout       {} blocks of {} tokens: {} slices of {}, {} B to represent each\n",
-               blocks, layout.block_tokens, layout.num_slices,
-               ShortBytes(static_cast<double>(layout.slice_bytes)), layout.representation_bytes);
-  }
-  if (summary.blocks > 0) {
-    fmt::print("  last used    {} to {}\n", Time(summary.oldest_use_us),
-               Time(summary.newest_use_us));
-  }
-  fmt::print("  being written, or left over  {} ({})\n", summary.temporaries,
-             ShortBytes(static_cast<double>(summary.temporary_bytes)));
-  fmt::print("  quarantined  {}, unreadable {}\n", summary.quarantined, summary.unreadable);
-}
-
-int Stat(const StatOptions& options) {
-  OrderedJson all = OrderedJson::array();
-  for (const std::string& folder : options.folders) {
-    const auto summary = InspectFolder(folder);
-    if (!summary) return Fail(summary.error());
-    if (options.json) {
-      all.push_back(ToJson(folder, *summary));
-    } else {
-      Print(folder, *summary);
-    }
-  }
-  if (options.json) fmt::print("{}\n", OrderedJson{{"folders", std::move(all)}}.dump(1));
-  return kDone;
-}
-
-}  // namespace
-
-void AddStoreCommand(CLI::App* app, Action* action) {
-  CLI::App* store = app->add_subcommand("store", "Look at folders with stored KV blocks");
-  store->require_subcommand(1);
-  auto options = std::make_shared<StatOptions>();
-  CLI::App* command =
-      store->add_subcommand("stat", "What lies in a folder: blocks, bytes, layouts");
-  command->add_option("--store", options->folders, "Folder of the posix store; may be repeated")
+void StoreFlags::AddTo(CLI::App* command) {
+  command->add_option("--store", folders, "Folder of the posix store; may be repeated")
       ->type_name("DIR")
       ->allow_extra_args(false)
       ->envname("DATA_DIR")
       ->required();
-  command->add_flag("--json", options->json, "JSON on stdout");
-  command->footer(
-      "Changes nothing, and may run while the store is in use.\n\n"
-      "Example:\n  esa store stat --store /ssd/kv");
-  OnCall(command, action, options, &Stat);
+  command->add_flag("--json", json, "One JSON object on stdout");
+}
+
+OrderedJson ToJson(const BlockLayout& layout) {
+  return {{"block_tokens", layout.block_tokens},
+          {"num_slices", layout.num_slices},
+          {"slice_bytes", layout.slice_bytes},
+          {"representation_bytes", layout.representation_bytes}};
+}
+
+// Names of folders may be any bytes.
+void PrintJson(const OrderedJson& json) {
+  fmt::print("{}\n", json.dump(1, ' ', false, OrderedJson::error_handler_t::replace));
+}
+
+std::string Amount(const StoreSummary::Files& files, const std::string& what) {
+  return fmt::format("{} {}{} ({})", files.count, what, files.count == 1 ? "" : "s",
+                     ShortBytes(static_cast<double>(files.bytes)));
+}
+
+std::int64_t NowUs() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+}
+
+std::string LocalTime(std::int64_t us) {
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}",
+                     fmt::localtime(static_cast<std::time_t>(us / 1'000'000)));
+}
+
+std::string Age(std::int64_t used_us, std::int64_t now) {
+  constexpr double kDay = 86400;
+  const double seconds = static_cast<double>(now - used_us) / 1e6;
+  return seconds < 2 * kDay ? ShortDuration(seconds) : fmt::format("{:.0f}d", seconds / kDay);
+}
+
+Result<std::int64_t> ParseDuration(const std::string& text) {
+  constexpr std::int64_t kMost = 1'000'000;
+  std::int64_t count = 0;
+  const char* const end = text.data() + text.size();
+  const auto [unit, error] = std::from_chars(text.data(), end, count);
+  if (error == std::errc() && count >= 0 && count <= kMost && end - unit == 1) {
+    switch (*unit) {
+      case 's':
+        return count;
+      case 'm':
+        return count * 60;
+      case 'h':
+        return count * 3600;
+      case 'd':
+        return count * 86400;
+      case 'w':
+        return count * 7 * 86400;
+      default:
+        break;
+    }
+  }
+  return InvalidArgument(fmt::format(
+      "\"{}\" is no duration: expected a whole number and s, m, h, d or w, such as 12h", text));
+}
+
+CLI::Validator Duration() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const auto seconds = ParseDuration(text);
+        return seconds ? std::string() : seconds.error().message;
+      },
+      "DURATION");
+}
+
+void AddStoreCommand(CLI::App* app, Action* action) {
+  CLI::App* store = app->add_subcommand("store", "Look after folders with stored KV blocks");
+  store->require_subcommand(1);
+  AddStoreListCommand(store, action);
+  AddStoreStatCommand(store, action);
+  AddStoreVerifyCommand(store, action);
+  AddStoreCollectCommand(store, action);
+  AddStoreRemoveCommand(store, action);
+  AddStoreBenchCommand(store, action);
+  store->footer(
+      "All of them may run while the folders are in use.\n\n"
+      "Examples:\n"
+      "  esa store stat --store /ssd/kv\n"
+      "  esa store ls --store /ssd/kv --limit 20\n"
+      "  esa store verify --store /ssd/kv\n"
+      "  esa store gc --store /ssd/kv --older-than 7d --capacity 200GB\n"
+      "  esa store rm --store /ssd/kv 1f3a --chain");
 }
 
 }  // namespace esa::cli

@@ -118,6 +118,27 @@ TEST_P(AlgorithmTest, UnknownOptionIsNamed) {
 INSTANTIATE_TEST_SUITE_P(Registry, AlgorithmTest, testing::ValuesIn(SparseAttentionNames()),
                          [](const auto& test) { return test.param; });
 
+// Whatever the budget: the answer of an unlimited one, or an error, never a part of the context.
+TEST(EngineLimits, DenseAttentionFitsOrIsRefused) {
+  constexpr std::int64_t kPrompt = 30 * kTestBlockTokens - 3;
+  constexpr int kManySteps = 20;
+  const auto whole = RunEngine({}, kPrompt, kManySteps);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  int answered = 0;
+  for (std::int64_t blocks = 10; blocks < 20; ++blocks) {
+    const auto run = RunEngine({.pool_blocks = blocks, .store = "memory"}, kPrompt, kManySteps);
+    if (!run) {
+      EXPECT_EQ(run.error().code, ErrorCode::kResourceExhausted) << blocks;
+      continue;
+    }
+    ++answered;
+    EXPECT_FALSE(run->stats.degraded) << blocks;
+    EXPECT_EQ(run->logits, whole->logits) << blocks;
+  }
+  EXPECT_GT(answered, 0);
+  EXPECT_LT(answered, 10);
+}
+
 TEST(PrefillTest, OneLayerThatDoesNotFitIsAnErrorWithNumbers) {
   const auto run = RunEngine({.pool_blocks = 4}, 20 * kTestBlockTokens, 1);
   ASSERT_FALSE(run.ok());

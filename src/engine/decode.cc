@@ -26,7 +26,7 @@ class Decoder::Pass final : public AttentionBackend {
   Status AttendOne(int layer, Sequence& seq, const float* q, const float* k, const float* v,
                    float* out);
   Status Append(int layer, Sequence& seq, std::int64_t position, const float* k, const float* v);
-  void PinSelection(int layer, Sequence& seq, EngineStep& step);
+  Status PinSelection(int layer, Sequence& seq, EngineStep& step);
   void SealBlock(Sequence& seq, std::int64_t block);
   void DumpScratch(Sequence& seq, std::int64_t block);
 
@@ -61,15 +61,15 @@ Status Decoder::Pass::Append(int layer, Sequence& seq, std::int64_t position, co
   return {};
 }
 
-void Decoder::Pass::PinSelection(int layer, Sequence& seq, EngineStep& step) {
+Status Decoder::Pass::PinSelection(int layer, Sequence& seq, EngineStep& step) {
   const Stopwatch watch;
   const std::uint64_t before = core_.working_set->counters().loaded_bytes;
   pinned_.resize(static_cast<std::size_t>(config_.num_kv_heads));
   for (int head = 0; head < config_.num_kv_heads; ++head) {
     std::vector<BlockIndex>& blocks = pinned_[static_cast<std::size_t>(head)];
     blocks = step.selections()[static_cast<std::size_t>(head)];
-    const std::vector<BlockIndex> failed =
-        core_.working_set->PinResident(seq.cache, layer, head, blocks);
+    ESA_ASSIGN_OR_RETURN(const std::vector<BlockIndex> failed,
+                         core_.working_set->PinResident(seq.cache, layer, head, blocks));
     if (failed.empty()) continue;
     seq.stats.degraded = true;
     std::erase_if(blocks, [&](BlockIndex block) {
@@ -79,6 +79,7 @@ void Decoder::Pass::PinSelection(int layer, Sequence& seq, EngineStep& step) {
   if (core_.working_set->counters().loaded_bytes != before) {
     seq.stats.load_stall_seconds += watch.Seconds();
   }
+  return {};
 }
 
 Status Decoder::Pass::AttendOne(int layer, Sequence& seq, const float* q, const float* k,
@@ -93,7 +94,7 @@ Status Decoder::Pass::AttendOne(int layer, Sequence& seq, const float* q, const 
                   {q, static_cast<std::size_t>(values)});
   seq.algorithm->AttentionBegin(step);
   ESA_CHECK(!step.selections().empty());
-  PinSelection(layer, seq, step);
+  ESA_RETURN_IF_ERROR(PinSelection(layer, seq, step));
 
   const int group = config_.num_heads / config_.num_kv_heads;
   views_.resize(static_cast<std::size_t>(config_.num_kv_heads));

@@ -360,5 +360,8 @@ std::uint64_t LLM::kv_bytes_per_token() const {
   const KvGeometry& g = state_->geometry;
   return static_cast<std::uint64_t>(g.block_bytes() / g.slice.block_tokens);
 }
+StoreStats LLM::store_stats() const {
+  return state_->store == nullptr ? StoreStats() : state_->store->Stats();
+}
 
 }  // namespace esa

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <span>
 
@@ -23,9 +24,12 @@ class PrefillPass final : public AttentionBackend {
         block_tokens_(core.geometry.slice.block_tokens),
         prompt_(sequence.prompt_tokens),
         num_blocks_((prompt_ + block_tokens_ - 1) / block_tokens_),
-        to_dump_(static_cast<std::size_t>(num_blocks_)) {}
+        to_dump_(static_cast<std::size_t>(num_blocks_)),
+        in_store_(static_cast<std::size_t>(num_blocks_)) {}
 
-  Status OpenAndRun(const PrefillProgress& progress);
+  // Restores what the store has, if that is fewer than `restore_below` tokens, and computes the
+  // rest.
+  Status OpenAndRun(std::int64_t restore_below, const PrefillProgress& progress);
   // Computes tokens [restored, prompt); those before come from the store.
   Status Run(std::int64_t restored, bool keep_kv, const PrefillProgress& progress);
 
@@ -34,13 +38,18 @@ class PrefillPass final : public AttentionBackend {
 
   // Gives up what was computed and dumped so far.
   void Abandon();
+  // Removes from the store what it did not take whole: such a block would stay open, and no later
+  // request could store it.
+  void CloseBlocks();
 
   bool restore_failed() const { return restore_failed_; }
+  std::int64_t restored() const { return restored_; }           // tokens, by the latest OpenAndRun
   const std::vector<float>& hidden() const { return hidden_; }  // [computed tokens, hidden_size]
 
  private:
   // Opens the prompt's blocks in the store; returns how many tokens come from it.
-  Result<std::int64_t> OpenBlocks();
+  std::int64_t OpenBlocks(std::int64_t restore_below);
+  void OpenBlock(const BlockKey& key, std::int64_t block);
   Status LoadRepresentations(std::int64_t restored);
   Status PinRestored(int layer, std::int64_t restored);
   Status AppendRows(int layer, const float* k, const float* v, std::int64_t rows);
@@ -55,8 +64,9 @@ class PrefillPass final : public AttentionBackend {
   const int block_tokens_;
   const std::int64_t prompt_;
   const std::int64_t num_blocks_;
-  std::vector<bool> to_dump_;  // by block: it is open in the store
-  std::int64_t stored_ = 0;    // leading blocks that the store holds
+  std::vector<bool> to_dump_;   // by block: it is open in the store
+  std::vector<bool> in_store_;  // by block: the store holds it
+  std::int64_t restored_ = 0;
   bool restore_failed_ = false;
   std::vector<float> hidden_;
   std::vector<float> last_query_;  // [num_heads, head_dim]
@@ -73,10 +83,24 @@ Status PrefillPass::CheckLayerFits() const {
       std::to_string(pool.num_slots() * pool.slot_bytes()) + " bytes: give it more");
 }
 
-Result<std::int64_t> PrefillPass::OpenBlocks() {
+// A store that takes no block (full, read-only) costs the dump, not the answer.
+void PrefillPass::OpenBlock(const BlockKey& key, std::int64_t block) {
+  BlockStore* store = core_.working_set->store();
+  const BlockId parent = block == 0 ? core_.hasher->Root() : seq_.cache.id(block - 1);
+  const Result<bool> opened = store->Begin(key, parent);
+  if (!opened) {
+    core_.working_set->CountFailedDump(opened.error());
+    return;
+  }
+  to_dump_[static_cast<std::size_t>(block)] = *opened;
+  // Behind a block that is missing others may be there.
+  if (!*opened) in_store_[static_cast<std::size_t>(block)] = store->Lookup({&key, 1})[0];
+}
+
+std::int64_t PrefillPass::OpenBlocks(std::int64_t restore_below) {
   BlockStore* store = core_.working_set->store();
   const std::int64_t full = prompt_ / block_tokens_;
-  if (store == nullptr) return std::int64_t{0};
+  if (store == nullptr) return 0;
   const std::span<const std::int32_t> tokens(seq_.tokens.data(), static_cast<std::size_t>(prompt_));
   const std::vector<BlockId> ids = core_.hasher->Chain(tokens);
   std::vector<BlockKey> keys;
@@ -90,42 +114,39 @@ Result<std::int64_t> PrefillPass::OpenBlocks() {
     store->Pin(ids);
     seq_.pinned = ids;
   }
-  stored_ = static_cast<std::int64_t>(store->LookupPrefix(keys));
+  const auto stored = static_cast<std::int64_t>(store->LookupPrefix(keys));
   const std::int64_t chunk = core_.prefill_chunk_tokens;
-  const std::int64_t restored = std::min(stored_ * block_tokens_, prompt_ - 1) / chunk * chunk;
+  std::int64_t restored = std::min(stored * block_tokens_, prompt_ - 1) / chunk * chunk;
+  if (restored >= restore_below) restored = 0;
   for (std::int64_t b = 0; b < full; ++b) {
     for (int layer = 0; layer < config_.num_layers; ++layer) {
       for (int head = 0; head < config_.num_kv_heads; ++head) {
         seq_.cache.At(layer, head, b).durable = b * block_tokens_ < restored;
       }
     }
-    if (b < stored_) continue;
-    Result<bool> opened =
-        store->Begin(keys[static_cast<std::size_t>(b)],
-                     b == 0 ? core_.hasher->Root() : ids[static_cast<std::size_t>(b - 1)]);
-    // A store that takes no block (full, read-only) costs the dump, not the answer.
-    if (!opened) {
-      core_.working_set->CountFailedDump(opened.error());
-      continue;
-    }
-    to_dump_[static_cast<std::size_t>(b)] = *opened;
+    in_store_[static_cast<std::size_t>(b)] = b < stored;
+    if (b >= stored) OpenBlock(keys[static_cast<std::size_t>(b)], b);
   }
   return restored;
 }
 
-Status PrefillPass::OpenAndRun(const PrefillProgress& progress) {
+Status PrefillPass::OpenAndRun(std::int64_t restore_below, const PrefillProgress& progress) {
   restore_failed_ = false;
-  ESA_ASSIGN_OR_RETURN(std::int64_t restored, OpenBlocks());
-  if (Status loaded = LoadRepresentations(restored); !loaded) {
+  restored_ = OpenBlocks(restore_below);
+  if (Status loaded = LoadRepresentations(restored_); !loaded) {
     restore_failed_ = true;
     return loaded;
   }
-  seq_.stats.restored_tokens = restored;
-  return Run(restored, true, progress);
+  seq_.stats.restored_tokens = restored_;
+  return Run(restored_, true, progress);
 }
 
 void PrefillPass::Abandon() {
   core_.working_set->Finish(seq_.cache);
+  CloseBlocks();
+}
+
+void PrefillPass::CloseBlocks() {
   BlockStore* store = core_.working_set->store();
   for (std::int64_t b = 0; store != nullptr && b < num_blocks_; ++b) {
     if (!to_dump_[static_cast<std::size_t>(b)]) continue;
@@ -140,19 +161,21 @@ Status PrefillPass::LoadRepresentations(std::int64_t restored) {
   BlockStore* store = core_.working_set->store();
   const std::size_t floats =
       static_cast<std::size_t>(core_.geometry.slices_per_block() * config_.head_dim);
-  std::vector<float> buffer(floats * static_cast<std::size_t>(blocks));
+  // Shared with the working set, which keeps it as long as a store that hangs may write to it.
+  const auto buffer =
+      std::make_shared<std::vector<float>>(floats * static_cast<std::size_t>(blocks));
   std::vector<SliceRead> reads;
   for (std::int64_t b = 0; b < blocks; ++b) {
-    float* at = buffer.data() + static_cast<std::size_t>(b) * floats;
+    float* at = buffer->data() + static_cast<std::size_t>(b) * floats;
     reads.push_back({.id = seq_.cache.id(b),
                      .part = kRepresentations,
                      .destination = reinterpret_cast<std::byte*>(at)});
   }
   ESA_ASSIGN_OR_RETURN(const TaskId task, store->Load(std::move(reads)));
-  ESA_ASSIGN_OR_RETURN(const TaskResult result, store->Wait(task, BlockStore::Deadline::max()));
+  ESA_ASSIGN_OR_RETURN(const TaskResult result, core_.working_set->WaitTask(task, buffer));
   if (!result.failures.empty()) return result.failures.front().error;
   seq_.stats.restored_bytes += result.bytes;
-  const float* from = buffer.data();
+  const float* from = buffer->data();
   for (std::int64_t b = 0; b < blocks; ++b) {
     for (int layer = 0; layer < config_.num_layers; ++layer) {
       for (int head = 0; head < config_.num_kv_heads; ++head, from += config_.head_dim) {
@@ -169,7 +192,9 @@ Status PrefillPass::PinRestored(int layer, std::int64_t restored) {
   std::iota(blocks.begin(), blocks.end(), 0);
   const std::uint64_t before = core_.working_set->counters().loaded_bytes;
   for (int head = 0; head < config_.num_kv_heads; ++head) {
-    if (!core_.working_set->PinResident(seq_.cache, layer, head, blocks).empty()) {
+    ESA_ASSIGN_OR_RETURN(const std::vector<BlockIndex> failed,
+                         core_.working_set->PinResident(seq_.cache, layer, head, blocks));
+    if (!failed.empty()) {
       restore_failed_ = true;
       return IoError("a stored block of the prompt could not be loaded");
     }
@@ -238,8 +263,9 @@ void PrefillPass::SealBlocks(int layer, std::int64_t from, std::int64_t to) {
       SliceEntry& entry = seq_.cache.At(layer, head, block);
       MeanKey(core_.geometry.slice, entry.slot.data(), block_tokens_,
               seq_.representations.Mean(layer, block, head));
-      // Stored, yet computed again because a chunk begins before the end of what is stored.
-      entry.durable = block < stored_;
+      // Stored, yet computed again: its chunk begins before the end of what is stored, or a block
+      // before it was missing.
+      entry.durable = in_store_[static_cast<std::size_t>(block)];
     }
     if (to_dump_[static_cast<std::size_t>(block)]) {
       core_.working_set->Dump(seq_.cache, layer, block, seq_.representations.Mean(layer, block, 0));
@@ -305,17 +331,19 @@ void PrefillPass::ReleaseLayer(int layer, bool keep_kv) {
 
 Status Prefill(const EngineCore& core, Sequence& sequence, const PrefillProgress& progress) {
   PrefillPass pass(core, sequence);
-  Status done = pass.OpenAndRun(progress);
-  // A stored block that turned out to be unreadable is in quarantine now: restore up to it.
-  for (int tries = 0; tries < kRestoreTries && !done && pass.restore_failed(); ++tries) {
+  Status done = pass.OpenAndRun(std::numeric_limits<std::int64_t>::max(), progress);
+  // A stored block that turned out to be corrupt is in quarantine now: restore up to it. Where
+  // that is no less than before, the store cannot read, and all is computed; as after some tries.
+  for (int tries = 1; !done && pass.restore_failed(); ++tries) {
     pass.Abandon();
-    done = pass.OpenAndRun(progress);
+    done = pass.OpenAndRun(tries <= kRestoreTries ? pass.restored() : 0, progress);
   }
   if (!done) {
     pass.Abandon();
     return done;
   }
   core.working_set->DrainDumps();
+  pass.CloseBlocks();
   core.working_set->RestoreKept(sequence.cache);
   for (std::int64_t b = 0; b < sequence.prompt_tokens / core.geometry.slice.block_tokens; ++b) {
     sequence.algorithm->BlockSealed(static_cast<BlockIndex>(b));

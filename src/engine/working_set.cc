@@ -10,6 +10,14 @@ namespace {
 
 using State = SliceEntry::State;
 
+constexpr std::chrono::milliseconds kHungPatience{50};
+
+// Of working sets that are gone.
+std::vector<std::shared_ptr<void>>& HungBuffers() {
+  static auto* const buffers = new std::vector<std::shared_ptr<void>>;
+  return *buffers;
+}
+
 void SortUnique(std::vector<BlockIndex>* blocks) {
   std::sort(blocks->begin(), blocks->end());
   blocks->erase(std::unique(blocks->begin(), blocks->end()), blocks->end());
@@ -17,7 +25,10 @@ void SortUnique(std::vector<BlockIndex>* blocks) {
 
 }  // namespace
 
-WorkingSet::~WorkingSet() { DrainDumps(); }
+WorkingSet::~WorkingSet() {
+  DrainDumps();
+  if (!parked_.empty()) LeakParked();
+}
 
 void WorkingSet::Enlist(SliceEntry& entry) {
   Order& order = OrderOf(entry);
@@ -69,10 +80,11 @@ bool WorkingSet::Evict(bool kept_too) {
 
 SliceSlot WorkingSet::Allocate(bool kept_too) {
   ReapDumps();
+  if (!parked_.empty()) ReapParked();
   while (true) {
     if (SliceSlot slot = pool_->Allocate()) return slot;
     if (Evict(false) || (kept_too && dumps_.empty() && Evict(true))) continue;
-    if (!kept_too || !WaitOldestDump()) return {};
+    if (!kept_too || !(WaitOldestDump() || WaitOldestLoad())) return {};
   }
 }
 
@@ -80,24 +92,53 @@ Status WorkingSet::Create(SequenceCache& cache, int layer, int kv_head, std::int
   SliceEntry& entry = cache.At(layer, kv_head, block);
   ESA_CHECK(entry.state == State::kAbsent);
   entry.slot = Allocate(true);
-  if (!entry.slot) {
-    const std::string reason = counters_.first_dump_error.empty()
-                                   ? ""
-                                   : "; the store failed: " + counters_.first_dump_error;
-    return ResourceExhausted("KV memory of " +
-                             std::to_string(pool_->num_slots() * pool_->slot_bytes()) +
-                             " bytes is full of slices that are needed at the same time" + reason);
-  }
+  if (!entry.slot) return Full();
   entry.state = State::kResident;
   entry.durable = false;
   entry.pins = 1;
   return {};
 }
 
-Result<TaskResult> WorkingSet::WaitTask(TaskId task) {
-  Result<TaskResult> result = store_->Wait(task, std::chrono::steady_clock::now() + timeout_);
-  if (!result && result.error().code == ErrorCode::kDeadlineExceeded) store_->Cancel(task);
+// A store that hung just now gets little time until something ends again.
+Result<TaskResult> WorkingSet::Await(TaskId task, bool* hangs) {
+  *hangs = false;
+  const auto now = std::chrono::steady_clock::now();
+  Result<TaskResult> result = store_->Wait(task, now + (store_hangs_ ? kHungPatience : timeout_));
+  store_hangs_ = !result && result.error().code == ErrorCode::kDeadlineExceeded;
+  if (!store_hangs_) return result;
+  store_->Cancel(task);
+  // Parts that nothing worked on have failed by now; the rest is in the hands of the disk.
+  Result<TaskResult> ended = store_->Wait(task, std::chrono::steady_clock::now() + kHungPatience);
+  if (ended) return ended;
+  *hangs = ended.error().code == ErrorCode::kDeadlineExceeded;
   return result;
+}
+
+Result<TaskResult> WorkingSet::WaitTask(TaskId task, std::shared_ptr<void> buffer) {
+  bool hangs = false;
+  Result<TaskResult> result = Await(task, &hangs);
+  if (hangs) parked_.push_back({.task = task, .buffer = std::move(buffer)});
+  return result;
+}
+
+void WorkingSet::ReapParked() {
+  std::erase_if(parked_, [&](Parked& parked) {
+    if (!store_->Poll(parked.task)) return false;
+    (void)store_->Wait(parked.task, {});
+    for (SliceEntry* entry : parked.dumped) Unpin(*entry);
+    return true;
+  });
+}
+
+void WorkingSet::LeakParked() {
+  const auto deadline = std::chrono::steady_clock::now() + timeout_;
+  for (Parked& parked : parked_) (void)store_->Wait(parked.task, deadline);
+  ReapParked();
+  for (Parked& parked : parked_) {
+    pool_->KeepMapped();
+    for (SliceSlot& slot : parked.slots) slot.Leak();
+    HungBuffers().push_back(std::move(parked.buffer));
+  }
 }
 
 void WorkingSet::Dump(SequenceCache& cache, int layer, std::int64_t block, const float* means) {
@@ -130,7 +171,8 @@ void WorkingSet::CountFailedDump(const Error& error) {
 }
 
 void WorkingSet::FinishDump(const PendingDump& dump) {
-  Result<TaskResult> result = WaitTask(dump.task);
+  bool hangs = false;
+  Result<TaskResult> result = Await(dump.task, &hangs);
   std::vector<bool> failed(dump.entries.size(), !result.ok());
   std::string error = result ? "" : result.error().message;
   if (result) {
@@ -143,8 +185,9 @@ void WorkingSet::FinishDump(const PendingDump& dump) {
   for (std::size_t i = 0; i < dump.entries.size(); ++i) {
     dump.entries[i]->durable = !failed[i];
     counters_.failed_dumps += failed[i] ? 1 : 0;
-    Unpin(*dump.entries[i]);
+    if (!hangs) Unpin(*dump.entries[i]);
   }
+  if (hangs) parked_.push_back({.task = dump.task, .dumped = dump.entries});
   if (counters_.first_dump_error.empty()) counters_.first_dump_error = error;
 }
 
@@ -153,6 +196,15 @@ bool WorkingSet::WaitOldestDump() {
   const PendingDump dump = std::move(dumps_.front());
   dumps_.pop_front();
   FinishDump(dump);
+  return true;
+}
+
+// Of whatever layer: what it brought may be evicted then. FinishLoads still finds what failed.
+bool WorkingSet::WaitOldestLoad() {
+  if (loads_.empty()) return false;
+  const auto [cache, layer] = loads_.front();
+  std::vector<BlockIndex> ignored;
+  EndLoads(*cache, layer, &ignored);
   return true;
 }
 
@@ -185,16 +237,27 @@ void WorkingSet::StartLoad(SequenceCache& cache, int layer, int kv_head,
   if (reads.empty()) return;
   Result<TaskId> task = store_->Load(std::move(reads));
   if (!task) {
-    for (SliceEntry* entry : load.entries) Forget(*entry);
+    for (SliceEntry* entry : load.entries) FailLoad(*entry);
     return;
   }
   load.task = *task;
+  loads_.emplace_back(&cache, layer);
   cache.loads_[static_cast<std::size_t>(layer)].push_back(std::move(load));
 }
 
+// The store will not have it the next time either; nothing may wait for it again.
+void WorkingSet::FailLoad(SliceEntry& entry) {
+  ++counters_.failed_loads;
+  entry.durable = false;
+  Forget(entry);
+}
+
 void WorkingSet::EndLoads(SequenceCache& cache, int layer, std::vector<BlockIndex>* failed) {
+  std::erase(loads_, std::pair(&cache, layer));
   for (SequenceCache::Load& load : cache.loads_[static_cast<std::size_t>(layer)]) {
-    Result<TaskResult> result = WaitTask(load.task);
+    Parked parked{.task = load.task};
+    bool hangs = false;
+    Result<TaskResult> result = Await(load.task, &hangs);
     std::vector<bool> bad(load.entries.size(), !result.ok());
     if (result) {
       counters_.loaded_bytes += result->bytes;
@@ -203,16 +266,15 @@ void WorkingSet::EndLoads(SequenceCache& cache, int layer, std::vector<BlockInde
     for (std::size_t i = 0; i < load.entries.size(); ++i) {
       SliceEntry& entry = *load.entries[i];
       if (bad[i]) {
-        ++counters_.failed_loads;
-        // The store will not have it the next time either; nothing may wait for it again.
-        entry.durable = false;
-        Forget(entry);
+        if (hangs) parked.slots.push_back(std::move(entry.slot));
+        FailLoad(entry);
         failed->push_back(load.blocks[i]);
         continue;
       }
       entry.state = State::kResident;
       if (Evictable(entry)) Enlist(entry);
     }
+    if (hangs) parked_.push_back(std::move(parked));
   }
   cache.loads_[static_cast<std::size_t>(layer)].clear();
 }
@@ -262,8 +324,9 @@ std::vector<BlockIndex> WorkingSet::FinishLoads(SequenceCache& cache, int layer)
   return failed;
 }
 
-std::vector<BlockIndex> WorkingSet::PinResident(SequenceCache& cache, int layer, int kv_head,
-                                                std::span<const BlockIndex> blocks) {
+Result<std::vector<BlockIndex>> WorkingSet::PinResident(SequenceCache& cache, int layer,
+                                                        int kv_head,
+                                                        std::span<const BlockIndex> blocks) {
   std::vector<BlockIndex> failed;
   std::vector<BlockIndex> absent;
   bool loading = false;
@@ -279,18 +342,46 @@ std::vector<BlockIndex> WorkingSet::PinResident(SequenceCache& cache, int layer,
     EndLoads(cache, layer, &failed);
   }
   failed.clear();
+  bool no_room = false;
   for (BlockIndex block : blocks) {
     SliceEntry& entry = cache.At(layer, kv_head, block);
     if (entry.state == State::kResident) continue;
+    no_room |= entry.durable;  // the store has it, but no slot was free
     Unpin(entry);
     failed.push_back(block);
   }
-  return failed;
+  if (!no_room) return failed;
+  for (BlockIndex block : blocks) {
+    if (std::ranges::find(failed, block) == failed.end()) Unpin(cache.At(layer, kv_head, block));
+  }
+  return Full();
+}
+
+Error WorkingSet::Full() const {
+  const std::string reason =
+      counters_.first_dump_error.empty() ? "" : "; the store failed: " + counters_.first_dump_error;
+  return ResourceExhausted("KV memory of " +
+                           std::to_string(pool_->num_slots() * pool_->slot_bytes()) +
+                           " bytes is full of slices that are needed at the same time" + reason);
+}
+
+// The table of these slices goes; what a task that hangs reads of them must stay.
+void WorkingSet::ParkDumped(SequenceCache& cache, int layer) {
+  for (Parked& parked : parked_) {
+    std::erase_if(parked.dumped, [&](SliceEntry* entry) {
+      if (!cache.Holds(layer, *entry)) return false;
+      parked.slots.push_back(std::move(entry->slot));
+      return true;
+    });
+  }
 }
 
 void WorkingSet::DropLayer(SequenceCache& cache, int layer) {
+  DrainDumps();
   std::vector<BlockIndex> ignored;
   EndLoads(cache, layer, &ignored);
+  ReapParked();
+  ParkDumped(cache, layer);
   for (int head = 0; head < cache.geometry().num_kv_heads; ++head) {
     for (std::int64_t block = 0; block < cache.max_blocks(); ++block) {
       SliceEntry& entry = cache.At(layer, head, block);
@@ -304,7 +395,6 @@ void WorkingSet::DropLayer(SequenceCache& cache, int layer) {
 }
 
 void WorkingSet::Finish(SequenceCache& cache) {
-  DrainDumps();
   for (int layer = 0; layer < cache.geometry().num_layers; ++layer) DropLayer(cache, layer);
 }
 

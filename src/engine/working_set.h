@@ -10,9 +10,11 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "esa/block_store.h"
@@ -49,6 +51,12 @@ class SequenceCache {
     return entries_[static_cast<std::size_t>(geometry_.slice_index(layer, kv_head) * max_blocks_ +
                                              block)];
   }
+  bool Holds(int layer, const SliceEntry& entry) const {
+    const std::int64_t per_layer = geometry_.num_kv_heads * max_blocks_;
+    const SliceEntry* first = entries_.data() + layer * per_layer;
+    const std::less<const SliceEntry*> before;  // also of what lies in another table
+    return !before(&entry, first) && before(&entry, first + per_layer);
+  }
   BlockId& id(std::int64_t block) { return ids_[static_cast<std::size_t>(block)]; }
   std::int64_t max_blocks() const { return max_blocks_; }
   const KvGeometry& geometry() const { return geometry_; }
@@ -82,6 +90,7 @@ class WorkingSet {
   // store may be null: then nothing can be evicted. Both outlive this object.
   WorkingSet(SlicePool* pool, BlockStore* store, std::chrono::milliseconds timeout)
       : pool_(pool), store_(store), timeout_(timeout) {}
+  // Waits for what is under way; what hangs beyond the timeout keeps its memory.
   ~WorkingSet();
 
   // A slot for a slice to be computed, pinned once. Evicts, or waits for a dump, when none is
@@ -104,9 +113,9 @@ class WorkingSet {
   std::vector<BlockIndex> FinishLoads(SequenceCache& cache, int layer);
 
   // Pins the slices of these blocks, loading what is absent; those that could not be loaded are
-  // not pinned and are returned.
-  std::vector<BlockIndex> PinResident(SequenceCache& cache, int layer, int kv_head,
-                                      std::span<const BlockIndex> blocks);
+  // not pinned and are returned. kResourceExhausted, and nothing pinned: they do not fit together.
+  Result<std::vector<BlockIndex>> PinResident(SequenceCache& cache, int layer, int kv_head,
+                                              std::span<const BlockIndex> blocks);
 
   // Starts loading kept slices that were evicted, as far as there is room.
   void RestoreKept(SequenceCache& cache);
@@ -121,6 +130,10 @@ class WorkingSet {
   // Waits for all dumps under way.
   void DrainDumps();
 
+  // Waits for a task of the store no longer than the timeout, then cancels it. When even that does
+  // not end it, its buffers are parked: `buffer` is kept until the task lets go of it.
+  Result<TaskResult> WaitTask(TaskId task, std::shared_ptr<void> buffer);
+
   SlicePool& pool() { return *pool_; }
   BlockStore* store() { return store_; }
   const WorkingSetCounters& counters() const { return counters_; }
@@ -129,6 +142,13 @@ class WorkingSet {
   struct PendingDump {
     TaskId task = 0;
     std::vector<SliceEntry*> entries;
+  };
+  // What a task that hangs may still read or write.
+  struct Parked {
+    TaskId task = 0;
+    std::vector<SliceSlot> slots = {};
+    std::vector<SliceEntry*> dumped = {};  // still in use here, pinned
+    std::shared_ptr<void> buffer = {};
   };
   struct Order {  // least recently used first
     SliceEntry* first = nullptr;
@@ -144,21 +164,30 @@ class WorkingSet {
   void SetKept(SliceEntry& entry, bool kept);
   void Forget(SliceEntry& entry);
   bool Evict(bool kept_too);
+  Error Full() const;
   SliceSlot Allocate(bool kept_too);
   void FinishDump(const PendingDump& dump);
   bool WaitOldestDump();
+  bool WaitOldestLoad();
   void ReapDumps();
+  Result<TaskResult> Await(TaskId task, bool* hangs);
+  void ReapParked();
+  void ParkDumped(SequenceCache& cache, int layer);
+  void LeakParked();
   void StartLoad(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
                  bool kept_too);
+  void FailLoad(SliceEntry& entry);
   void EndLoads(SequenceCache& cache, int layer, std::vector<BlockIndex>* failed);
-  Result<TaskResult> WaitTask(TaskId task);
 
   SlicePool* pool_;
   BlockStore* store_;
   std::chrono::milliseconds timeout_;
+  bool store_hangs_ = false;  // the latest task waited for did not end in time
+  std::vector<Parked> parked_;
   Order loose_;
   Order kept_;
   std::deque<PendingDump> dumps_;
+  std::deque<std::pair<SequenceCache*, int>> loads_;  // sequences and layers with loads under way
   WorkingSetCounters counters_;
 };
 

@@ -64,6 +64,7 @@ SlicePool::SlicePool(std::byte* base, std::size_t mapped, std::int64_t slot_byte
 }
 
 SlicePool::~SlicePool() {
+  if (keep_mapped_) return;
   ESA_CHECK(used_ == 0);
   munmap(base_, mapped_bytes_);
 }

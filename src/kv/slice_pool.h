@@ -28,6 +28,7 @@ class SliceSlot {
   explicit operator bool() const { return pool_ != nullptr; }
   std::byte* data() const { return data_; }
   void Reset();
+  void Leak() { pool_ = nullptr; }  // never given back
 
  private:
   friend class SlicePool;
@@ -48,6 +49,10 @@ class SlicePool {
   // An empty slot when none is free.
   SliceSlot Allocate();
 
+  // From now on the memory stays mapped when the pool goes, for a slot whose bytes somebody else
+  // still reads or writes: a disk that hangs.
+  void KeepMapped() { keep_mapped_ = true; }
+
   std::int64_t slot_bytes() const { return slot_bytes_; }
   std::int64_t num_slots() const { return num_slots_; }
   std::int64_t used_slots() const;
@@ -63,6 +68,7 @@ class SlicePool {
   const std::size_t mapped_bytes_;
   const std::int64_t slot_bytes_;
   const std::int64_t num_slots_;
+  bool keep_mapped_ = false;
   mutable std::mutex mutex_;
   std::vector<std::int32_t> free_;  // guarded by mutex_
   std::int64_t used_ = 0;           // guarded by mutex_

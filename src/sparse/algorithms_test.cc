@@ -110,10 +110,21 @@ std::unique_ptr<SparseAttention> Make(const std::string& name, const Options& op
   return std::move(*made);
 }
 
-const char* const kBuiltIn[] = {"dense", "streaming", "ESA", "random"};
+const char* const kAlgorithms[] = {
+#define ESA_SPARSE_ATTENTION(name, factory, doc) #name,
+#include "sparse/algorithms.def"
+#undef ESA_SPARSE_ATTENTION
+};
+
+// Options under which an algorithm's budget covers any context of these tests.
+Options CoveringOptions(const std::string& name) {
+  if (name == "dense") return {};
+  if (name == "streaming") return {{"local_window_sz", std::int64_t{1000}}};
+  return {{"sparse_ratio", 1.0}};
+}
 
 TEST(AlgorithmsTest, KeepTheContractOfTheStep) {
-  for (const std::string name : kBuiltIn) {
+  for (const std::string name : kAlgorithms) {
     for (const int block_tokens : {1, 2, 4, 16}) {
       for (const std::int64_t prompt : {1, 16, 64, 67, 160, 163}) {
         SCOPED_TRACE(name + " " + std::to_string(block_tokens) + " " + std::to_string(prompt));
@@ -126,8 +137,8 @@ TEST(AlgorithmsTest, KeepTheContractOfTheStep) {
 }
 
 TEST(AlgorithmsTest, ABudgetThatCoversTheContextIsDense) {
-  for (const std::string name : {"ESA", "random"}) {
-    const auto algorithm = Make(name, {{"sparse_ratio", 1.0}});
+  for (const std::string name : kAlgorithms) {
+    const auto algorithm = Make(name, CoveringOptions(name));
     FakeStep step(64, 4);
     for (int i = 0; i < 40; ++i) {
       step.Decode(*algorithm);
@@ -137,7 +148,7 @@ TEST(AlgorithmsTest, ABudgetThatCoversTheContextIsDense) {
 }
 
 TEST(AlgorithmsTest, NameWhatIsWrong) {
-  for (const std::string name : kBuiltIn) {
+  for (const std::string name : kAlgorithms) {
     EXPECT_THAT(CreateSparseAttention(name, {{"nonsense", true}}).error().message,
                 HasSubstr("nonsense"));
   }
@@ -146,6 +157,13 @@ TEST(AlgorithmsTest, NameWhatIsWrong) {
       HasSubstr("retrieval_stride"));
   EXPECT_THAT(CreateSparseAttention("nobody", {}).error().message,
               HasSubstr("ESA, dense, random, streaming"));
+}
+
+TEST(AlgorithmsTest, EveryRowOfTheTableIsRegistered) {
+  const std::vector<std::string> names = SparseAttentionNames();
+  for (const std::string name : kAlgorithms) {
+    EXPECT_EQ(std::count(names.begin(), names.end(), name), 1) << name;
+  }
 }
 
 TEST(AlgorithmsTest, RegistersOnce) {

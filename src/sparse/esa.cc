@@ -1,5 +1,5 @@
 // ESA: every few steps the blocks whose mean keys best match the query are retrieved and loaded
-// beside decoding; section 5 of the design is the specification.
+// beside decoding. The specification is "ESA, exactly" in ARCHITECTURE.md.
 #include <utility>
 
 #include "sparse/windows.h"

@@ -21,6 +21,7 @@ class BlockIndex {
   struct Entry {
     std::uint64_t bytes = 0;
     std::int64_t stamp_us = 0;
+    bool unmarked = false;  // the stamp is newer than what the owner of the index wrote down
   };
 
   const Entry* Find(const BlockId& id) const;  // valid until the next change
@@ -28,21 +29,33 @@ class BlockIndex {
   void Put(const BlockId& id, Entry entry);  // adds or replaces
   bool Erase(const BlockId& id);             // false: was not there; pins stay
 
+  // As Put, at the price of one look into a hash table where the block is known and the stamp does
+  // not fall. Sets `unmarked`; true: it was not set before.
+  bool Touch(const BlockId& id, Entry entry);
+  void SetMarked(const BlockId& id);
+
   void Pin(const BlockId& id);
   void Unpin(const BlockId& id);  // without a pin: nothing
 
   // The least recently used block without a pin.
-  std::optional<BlockId> Oldest() const;
+  std::optional<BlockId> Oldest();
 
   std::uint64_t blocks() const { return entries_.size(); }
   std::uint64_t bytes() const { return bytes_; }
 
  private:
-  bool Pinned(const BlockId& id) const { return pins_.contains(id); }
+  struct Slot {
+    Entry entry;
+    std::int64_t order_us = 0;  // its key in order_, if it is there: the stamp or an earlier one
+  };
 
-  std::unordered_map<BlockId, Entry, BlockIdHash> entries_;
+  bool Pinned(const BlockId& id) const { return pins_.contains(id); }
+  void Enqueue(const BlockId& id, Slot* slot);
+
+  std::unordered_map<BlockId, Slot, BlockIdHash> entries_;
   std::unordered_map<BlockId, std::uint32_t, BlockIdHash> pins_;
-  std::set<std::pair<std::int64_t, BlockId>> order_;  // of the entries without a pin
+  // Of the entries without a pin. Hits leave it as it is, Oldest mends what comes to its front.
+  std::set<std::pair<std::int64_t, BlockId>> order_;
   std::uint64_t bytes_ = 0;
 };
 

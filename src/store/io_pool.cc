@@ -2,26 +2,120 @@
 
 #include <algorithm>
 #include <iterator>
+#include <list>
 #include <utility>
 
-namespace esa {
+#include "base/check.h"
 
-IoPool::IoPool(int threads, std::uint64_t queue_bytes) : queue_bytes_(queue_bytes) {
+namespace esa {
+namespace {
+
+// How long a thread with requests under way leaves new jobs unseen.
+constexpr std::chrono::milliseconds kPatience{5};
+
+}  // namespace
+
+// What one thread does: keeps its queue to the disk full.
+class IoPool::Worker {
+ public:
+  explicit Worker(IoPool* pool) : pool_(pool) {
+    if (pool->make_queue_) queue_ = pool->make_queue_();
+  }
+
+  void Work() {
+    Job job;
+    while (!running_.empty() || pool_->WaitPop(&job)) {
+      if (job.drop) Begin(std::exchange(job, {}));
+      while (HasRoom() && pool_->TryPop(&job)) Begin(std::exchange(job, {}));
+      if (!running_.empty()) EndOne();
+    }
+  }
+
+ private:
+  struct Running {
+    Job job;
+    IoRequest request;
+  };
+
+  bool HasRoom() const { return queue_ == nullptr ? false : queue_->HasRoom(); }
+
+  void Begin(Job job) {
+    if (job.run) {
+      job.run();
+      return pool_->GiveBack(job.bytes);
+    }
+    ESA_CHECK(queue_ != nullptr);
+    running_.push_back({std::move(job), {}});
+    Running& running = running_.back();
+    if (running.job.prepare(&running.request)) return queue_->Start(&running.request);
+    pool_->GiveBack(running.job.bytes);
+    running_.pop_back();
+  }
+
+  void EndOne() {
+    IoRequest* request = queue_->Next(kPatience);
+    if (request == nullptr) return;
+    const auto ended = std::ranges::find_if(
+        running_, [&](const Running& running) { return &running.request == request; });
+    ESA_CHECK(ended != running_.end());
+    ended->job.finish(request);
+    pool_->GiveBack(ended->job.bytes);
+    running_.erase(ended);
+  }
+
+  IoPool* const pool_;
+  std::unique_ptr<IoQueue> queue_;
+  std::list<Running> running_;  // a list, since requests must not move
+};
+
+IoPool::IoPool(int threads, std::uint64_t queue_bytes, QueueFactory make_queue)
+    : queue_bytes_(queue_bytes), make_queue_(std::move(make_queue)) {
+  working_threads_ = static_cast<std::size_t>(threads);
   for (int i = 0; i < threads; ++i) {
-    threads_.emplace_back([this](std::stop_token stop) { Work(stop); });
+    threads_.emplace_back([this] {
+      Worker(this).Work();
+      std::lock_guard lock(mutex_);
+      --working_threads_;
+      left_.notify_all();
+    });
   }
 }
 
-IoPool::~IoPool() {
-  for (std::jthread& thread : threads_) thread.request_stop();
+IoPool::~IoPool() { Stop(std::chrono::milliseconds::max()); }
+
+bool IoPool::Stop(std::chrono::milliseconds patience) {
+  bool left = true;
+  {
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
+    work_.notify_all();
+    const auto all_left = [&] { return working_threads_ == 0; };
+    if (patience == std::chrono::milliseconds::max()) {
+      left_.wait(lock, all_left);
+    } else {
+      left = left_.wait_for(lock, patience, all_left);
+    }
+  }
+  for (std::thread& thread : threads_) left ? thread.join() : thread.detach();
   threads_.clear();
+  return left;
 }
 
-void IoPool::Admit(std::uint64_t bytes) {
-  std::lock_guard turn(admission_);
+bool IoPool::Admit(std::uint64_t bytes, std::chrono::steady_clock::time_point deadline) {
+  std::unique_lock turn(admission_, std::defer_lock);
+  const auto fits = [&] { return admitted_bytes_ == 0 || admitted_bytes_ + bytes <= queue_bytes_; };
+  if (deadline == std::chrono::steady_clock::time_point::max()) {
+    turn.lock();
+    std::unique_lock lock(mutex_);
+    room_.wait(lock, fits);
+    admitted_bytes_ += bytes;
+    return true;
+  }
+  if (!turn.try_lock_until(deadline)) return false;
   std::unique_lock lock(mutex_);
-  room_.wait(lock, [&] { return admitted_bytes_ == 0 || admitted_bytes_ + bytes <= queue_bytes_; });
+  if (!room_.wait_until(lock, deadline, fits)) return false;
   admitted_bytes_ += bytes;
+  return true;
 }
 
 void IoPool::Submit(Lane lane, Job job) {
@@ -59,6 +153,20 @@ bool IoPool::Pop(Job* job) {
   return false;
 }
 
+bool IoPool::TryPop(Job* job) {
+  std::lock_guard lock(mutex_);
+  return Pop(job);
+}
+
+bool IoPool::WaitPop(Job* job) {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (Pop(job)) return true;
+    if (stopping_) return false;
+    work_.wait(lock);
+  }
+}
+
 void IoPool::GiveBack(std::uint64_t bytes) {
   if (bytes == 0) return;
   {
@@ -66,20 +174,6 @@ void IoPool::GiveBack(std::uint64_t bytes) {
     admitted_bytes_ -= bytes;
   }
   room_.notify_all();
-}
-
-void IoPool::Work(std::stop_token stop) {
-  for (;;) {
-    Job job;
-    {
-      std::unique_lock lock(mutex_);
-      bool found = false;
-      work_.wait(lock, stop, [&] { return found = Pop(&job); });
-      if (!found) return;
-    }
-    job.run();
-    GiveBack(job.bytes);
-  }
 }
 
 }  // namespace esa

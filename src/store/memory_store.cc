@@ -1,7 +1,10 @@
 // The `memory` backend: blocks in RAM, least recently used out first, gone with the process.
 //
-// Every call does its work before it returns; its task has ended by then. One mutex guards all
-// but the copying of loads, which read blocks that no longer change.
+// Every call does its work before it returns; its task has ended by then. The mutex is held to find
+// and to claim, never to copy or to checksum: callers move bytes side by side.
+//
+// As a tier above others a load counts as a use, so that it keeps what is read. Alone it does not:
+// a chain must go from its end, and loads of single blocks say nothing about the chain.
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -14,6 +17,7 @@
 #include "store/block_id_hash.h"
 #include "store/block_index.h"
 #include "store/checksum.h"
+#include "store/memory/block_memory.h"
 #include "store/recency.h"
 #include "store/task_table.h"
 
@@ -23,11 +27,10 @@ namespace {
 struct Block {
   std::vector<std::int32_t> tokens;
   std::uint64_t tokens_checksum = 0;
-  std::vector<std::byte> slices;           // [num_slices, slice_bytes]; empty before the first
-  std::vector<std::byte> representations;  // [num_slices, representation_bytes]
-  std::vector<std::uint64_t> checksums;    // [num_slices]
+  SliceSlot memory;  // [num_slices, slice_bytes], [num_slices, representation_bytes]; or empty
+  std::vector<std::uint64_t> checksums;  // [num_slices]
   std::uint64_t representations_checksum = 0;
-  std::vector<bool> written;  // [num_slices]
+  std::vector<bool> taken;  // [num_slices]; of which a write was accepted
   std::uint32_t num_written = 0;
   std::int64_t stamp_us = 0;
   std::optional<Error> failure;  // of an open block: nothing more is written to it
@@ -36,8 +39,12 @@ struct Block {
 class MemoryStore final : public BlockStore {
  public:
   MemoryStore(const StoreConfig& config, const BlockLayout& layout)
-      : layout_(layout), block_bytes_(BlockBytes(layout)) {
-    stats_.capacity_bytes = config.capacity_bytes;
+      : layout_(layout),
+        block_bytes_(BlockBytes(layout)),
+        verify_(config.verify_checksums),
+        above_others_(IsAboveOthers(config)),
+        memory_(block_bytes_, Capacity(config)) {
+    stats_.capacity_bytes = Capacity(config);
   }
 
   const BlockLayout& layout() const override { return layout_; }
@@ -61,31 +68,53 @@ class MemoryStore final : public BlockStore {
  private:
   using Blocks = std::unordered_map<BlockId, std::shared_ptr<Block>, BlockIdHash>;
 
+  static bool IsAboveOthers(const StoreConfig& config) {
+    return config.backend.find('|') != std::string::npos;
+  }
+  static std::uint64_t Capacity(const StoreConfig& config) {
+    return IsAboveOthers(config) ? config.memory_bytes : config.capacity_bytes;
+  }
   static std::uint64_t BlockBytes(const BlockLayout& layout) {
     return layout.num_slices * (layout.slice_bytes + layout.representation_bytes);
   }
+  std::byte* SliceOf(const Block& block, std::uint32_t slice) const {
+    return block.memory.data() + slice * layout_.slice_bytes;
+  }
+  std::byte* RepresentationOf(const Block& block, std::uint32_t slice) const {
+    return SliceOf(block, layout_.num_slices) + std::uint64_t{slice} * layout_.representation_bytes;
+  }
 
-  // These four hold mutex_.
+  // These hold mutex_.
   bool Holds(const BlockKey& key) const;
   void Use(const BlockId& id, std::int64_t stamp_us);
-  Status Write(const SliceWrite& write);
+  std::int64_t StampBelowParent(const BlockId& parent);
+  bool IsOpen(const BlockId& id, const std::shared_ptr<Block>& block) const;
   Status Allocate(Block& block);
+  Status Claim(const SliceWrite& write, Block& block);
+  std::vector<std::shared_ptr<const Block>> FindAll(std::span<const SliceRead> reads);
 
-  void Commit(const BlockId& id);  // holds mutex_
+  // These take it. A write is claimed, copied and ended; Write is all three.
+  Result<std::shared_ptr<Block>> Claim(const SliceWrite& write);
+  void Copy(const SliceWrite& write, Block& block) const;
+  Status End(const SliceWrite& write, const std::shared_ptr<Block>& block);
+  Status Write(const SliceWrite& write);
 
   struct Part {
     std::span<const std::byte> bytes;
     std::uint64_t checksum = 0;
   };
   std::optional<Part> PartOf(const Block& block, std::uint32_t part) const;  // nullopt: none such
-  Result<std::uint64_t> Read(const SliceRead& read) const;
+  Result<std::uint64_t> Read(const Block* block, const SliceRead& read) const;
 
   const BlockLayout layout_;
   const std::uint64_t block_bytes_;
+  const bool verify_;
+  const bool above_others_;
+  BlockMemory memory_;  // before the blocks, which lie in it
   RecencyClock clock_;
   TaskTable tasks_;
   mutable std::mutex mutex_;
-  Blocks open_;                   // guarded by mutex_
+  Blocks open_;                   // guarded by mutex_; shared with writes under way
   Blocks committed_;              // guarded by mutex_; shared with loads under way
   BlockIndex index_;              // guarded by mutex_; of committed_, and all pins
   std::uint64_t open_bytes_ = 0;  // guarded by mutex_
@@ -124,6 +153,16 @@ std::size_t MemoryStore::LookupPrefix(std::span<const BlockKey> keys) {
   return hits;
 }
 
+std::int64_t MemoryStore::StampBelowParent(const BlockId& parent) {
+  if (const auto open = open_.find(parent); open != open_.end()) {
+    return StampBelow(open->second->stamp_us);
+  }
+  if (const auto stored = committed_.find(parent); stored != committed_.end()) {
+    return StampBelow(stored->second->stamp_us);
+  }
+  return clock_.Take(1);
+}
+
 Result<bool> MemoryStore::Begin(const BlockKey& key, const BlockId& parent, Admission) {
   if (key.tokens.size() != layout_.block_tokens) {
     return InvalidArgument("block " + key.id.Hex() + ": " + std::to_string(key.tokens.size()) +
@@ -138,17 +177,9 @@ Result<bool> MemoryStore::Begin(const BlockKey& key, const BlockId& parent, Admi
   auto block = std::make_shared<Block>();
   block->tokens.assign(key.tokens.begin(), key.tokens.end());
   block->tokens_checksum = Checksum(std::as_bytes(std::span(block->tokens)));
-  block->written.resize(layout_.num_slices);
+  block->taken.resize(layout_.num_slices);
   block->checksums.resize(layout_.num_slices);
-  const auto opened = open_.find(parent);
-  const auto stored = committed_.find(parent);
-  if (opened != open_.end()) {
-    block->stamp_us = StampBelow(opened->second->stamp_us);
-  } else if (stored != committed_.end()) {
-    block->stamp_us = StampBelow(stored->second->stamp_us);
-  } else {
-    block->stamp_us = clock_.Take(1);
-  }
+  block->stamp_us = StampBelowParent(parent);
   open_.emplace(key.id, std::move(block));
   return true;
 }
@@ -166,64 +197,94 @@ Status MemoryStore::Allocate(Block& block) {
     committed_.erase(*victim);
     ++stats_.evicted_blocks;
   }
-  block.slices.resize(layout_.num_slices * layout_.slice_bytes);
-  block.representations.resize(std::uint64_t{layout_.num_slices} * layout_.representation_bytes);
+  Result<SliceSlot> memory = memory_.Take();
+  if (!memory) return memory.error();
+  block.memory = *std::move(memory);
   open_bytes_ += block_bytes_;
   return {};
 }
 
-Status MemoryStore::Write(const SliceWrite& write) {
-  const auto found = open_.find(write.id);
-  if (found == open_.end()) return NotFound("block " + write.id.Hex() + " is not open");
-  Block& block = *found->second;
+Status MemoryStore::Claim(const SliceWrite& write, Block& block) {
   if (block.failure) return *block.failure;
-  if (write.slice >= layout_.num_slices || block.written[write.slice] || write.data == nullptr ||
+  if (write.slice >= layout_.num_slices || block.taken[write.slice] || write.data == nullptr ||
       (write.representation == nullptr && layout_.representation_bytes > 0)) {
     return InvalidArgument("block " + write.id.Hex() + ": slice " + std::to_string(write.slice) +
                            " is out of range, written already, or without data");
   }
-  if (block.slices.empty()) {
+  if (!block.memory) {
     if (Status room = Allocate(block); !room) return room;
   }
-  std::byte* slice = block.slices.data() + write.slice * layout_.slice_bytes;
-  std::memcpy(slice, write.data, layout_.slice_bytes);
-  block.checksums[write.slice] = Checksum({slice, layout_.slice_bytes});
-  if (layout_.representation_bytes > 0) {
-    std::memcpy(
-        block.representations.data() + std::uint64_t{write.slice} * layout_.representation_bytes,
-        write.representation, layout_.representation_bytes);
-  }
-  block.written[write.slice] = true;
-  if (++block.num_written == layout_.num_slices) Commit(write.id);
+  block.taken[write.slice] = true;
   return {};
 }
 
-void MemoryStore::Commit(const BlockId& id) {
-  auto node = open_.extract(id);
-  Block& block = *node.mapped();
-  block.representations_checksum = Checksum(block.representations);
+Result<std::shared_ptr<Block>> MemoryStore::Claim(const SliceWrite& write) {
+  std::lock_guard lock(mutex_);
+  const auto found = open_.find(write.id);
+  if (found == open_.end()) return NotFound("block " + write.id.Hex() + " is not open");
+  const std::shared_ptr<Block>& block = found->second;
+  if (Status claimed = Claim(write, *block); !claimed) {
+    if (!block->failure) block->failure = claimed.error();
+    return claimed.error();
+  }
+  return block;
+}
+
+void MemoryStore::Copy(const SliceWrite& write, Block& block) const {
+  std::byte* slice = SliceOf(block, write.slice);
+  std::memcpy(slice, write.data, layout_.slice_bytes);
+  block.checksums[write.slice] = Checksum({slice, layout_.slice_bytes});
+  if (layout_.representation_bytes == 0) return;
+  std::memcpy(RepresentationOf(block, write.slice), write.representation,
+              layout_.representation_bytes);
+}
+
+bool MemoryStore::IsOpen(const BlockId& id, const std::shared_ptr<Block>& block) const {
+  const auto found = open_.find(id);
+  return found != open_.end() && found->second == block;
+}
+
+Status MemoryStore::End(const SliceWrite& write, const std::shared_ptr<Block>& block) {
+  const Error abandoned = Cancelled("block " + write.id.Hex() + " was abandoned");
+  {
+    std::lock_guard lock(mutex_);
+    if (!IsOpen(write.id, block)) return abandoned;
+    if (block->failure) return *block->failure;
+    if (++block->num_written < layout_.num_slices) return {};
+  }
+  // Nothing is left to be written: only this thread looks at the bytes.
+  block->representations_checksum = Checksum(PartOf(*block, kRepresentations)->bytes);
+  std::lock_guard lock(mutex_);
+  if (!IsOpen(write.id, block)) return abandoned;
+  if (block->failure) return *block->failure;
   open_bytes_ -= block_bytes_;
-  index_.Put(id, {block_bytes_, block.stamp_us});
-  committed_.insert(std::move(node));
+  index_.Put(write.id, {block_bytes_, block->stamp_us});
+  committed_.insert(open_.extract(write.id));
   ++stats_.dumped_blocks;
+  return {};
+}
+
+Status MemoryStore::Write(const SliceWrite& write) {
+  const Result<std::shared_ptr<Block>> block = Claim(write);
+  if (!block) return block.error();
+  Copy(write, **block);
+  return End(write, *block);
 }
 
 Result<TaskId> MemoryStore::Dump(std::vector<SliceWrite> writes) {
   const TaskTable::Entry entry = tasks_.Add(writes.size());
-  std::lock_guard lock(mutex_);
+  std::uint64_t failures = 0;
   for (std::size_t i = 0; i < writes.size(); ++i) {
     if (Status status = Write(writes[i]); !status) {
-      const auto found = open_.find(writes[i].id);
-      if (found != open_.end() && !found->second->failure) {
-        found->second->failure = status.error();
-      }
-      ++stats_.dump_failures;
+      ++failures;
       entry.task->Fail(i, status.error());
-      continue;
+    } else {
+      entry.task->Succeed(layout_.slice_bytes);
     }
-    stats_.dumped_bytes += layout_.slice_bytes;
-    entry.task->Succeed(layout_.slice_bytes);
   }
+  std::lock_guard lock(mutex_);
+  stats_.dump_failures += failures;
+  stats_.dumped_bytes += (writes.size() - failures) * layout_.slice_bytes;
   return entry.id;
 }
 
@@ -231,48 +292,65 @@ void MemoryStore::Abandon(const BlockId& id) {
   std::lock_guard lock(mutex_);
   const auto found = open_.find(id);
   if (found == open_.end()) return;
-  if (!found->second->slices.empty()) open_bytes_ -= block_bytes_;
+  if (found->second->memory) open_bytes_ -= block_bytes_;
   open_.erase(found);
 }
 
 std::optional<MemoryStore::Part> MemoryStore::PartOf(const Block& block, std::uint32_t part) const {
   if (part == kTokens) return Part{std::as_bytes(std::span(block.tokens)), block.tokens_checksum};
-  if (part == kRepresentations) return Part{block.representations, block.representations_checksum};
+  if (part == kRepresentations) {
+    const std::uint64_t bytes = std::uint64_t{layout_.num_slices} * layout_.representation_bytes;
+    return Part{{RepresentationOf(block, 0), bytes}, block.representations_checksum};
+  }
   if (part >= layout_.num_slices) return std::nullopt;
-  return Part{std::span(block.slices).subspan(part * layout_.slice_bytes, layout_.slice_bytes),
-              block.checksums[part]};
+  return Part{{SliceOf(block, part), layout_.slice_bytes}, block.checksums[part]};
 }
 
-Result<std::uint64_t> MemoryStore::Read(const SliceRead& read) const {
-  std::shared_ptr<const Block> block;
-  {
-    std::lock_guard lock(mutex_);
-    const auto found = committed_.find(read.id);
-    if (found == committed_.end()) return NotFound("block " + read.id.Hex() + " is not stored");
-    block = found->second;
-  }
+Result<std::uint64_t> MemoryStore::Read(const Block* block, const SliceRead& read) const {
+  if (block == nullptr) return NotFound("block " + read.id.Hex() + " is not stored");
   const std::optional<Part> part = PartOf(*block, read.part);
   if (!part || read.destination == nullptr) {
     return InvalidArgument("block " + read.id.Hex() + ": part " + std::to_string(read.part) +
                            " is out of range, or without a destination");
   }
-  std::ranges::copy(part->bytes, read.destination);
-  if (Checksum({read.destination, part->bytes.size()}) != part->checksum) {
+  std::memcpy(read.destination, part->bytes.data(), part->bytes.size());
+  if (verify_ && Checksum({read.destination, part->bytes.size()}) != part->checksum) {
     return DataError("block " + read.id.Hex() + ": checksum of part " + std::to_string(read.part) +
                      " does not match");
   }
   return part->bytes.size();
 }
 
+std::vector<std::shared_ptr<const Block>> MemoryStore::FindAll(std::span<const SliceRead> reads) {
+  std::vector<std::shared_ptr<const Block>> blocks(reads.size());
+  std::int64_t stamp_us = above_others_ ? clock_.Take(static_cast<std::int64_t>(reads.size())) : 0;
+  for (std::size_t i = 0; i < reads.size(); ++i) {
+    if (i > 0 && reads[i].id == reads[i - 1].id) {
+      blocks[i] = blocks[i - 1];
+      continue;
+    }
+    const auto found = committed_.find(reads[i].id);
+    if (found == committed_.end()) continue;
+    blocks[i] = found->second;
+    if (above_others_) Use(reads[i].id, stamp_us--);
+  }
+  return blocks;
+}
+
 Result<TaskId> MemoryStore::Load(std::vector<SliceRead> reads) {
   const TaskTable::Entry entry = tasks_.Add(reads.size());
+  std::vector<std::shared_ptr<const Block>> blocks;
+  {
+    std::lock_guard lock(mutex_);
+    blocks = FindAll(reads);
+  }
   StoreStats moved;
-  std::vector<BlockId> corrupt;
+  std::vector<std::size_t> corrupt;
   for (std::size_t i = 0; i < reads.size(); ++i) {
-    const Result<std::uint64_t> bytes = Read(reads[i]);
+    const Result<std::uint64_t> bytes = Read(blocks[i].get(), reads[i]);
     if (!bytes) {
       ++moved.load_failures;
-      if (bytes.error().code == ErrorCode::kDataError) corrupt.push_back(reads[i].id);
+      if (bytes.error().code == ErrorCode::kDataError) corrupt.push_back(i);
       entry.task->Fail(i, bytes.error());
       continue;
     }
@@ -284,8 +362,12 @@ Result<TaskId> MemoryStore::Load(std::vector<SliceRead> reads) {
   stats_.loaded_slices += moved.loaded_slices;
   stats_.loaded_bytes += moved.loaded_bytes;
   stats_.load_failures += moved.load_failures;
-  for (const BlockId& id : corrupt) {
-    if (committed_.erase(id) > 0 && index_.Erase(id)) ++stats_.quarantined_blocks;
+  for (const std::size_t i : corrupt) {
+    const auto found = committed_.find(reads[i].id);
+    if (found == committed_.end() || found->second != blocks[i]) continue;
+    index_.Erase(reads[i].id);
+    committed_.erase(found);
+    ++stats_.quarantined_blocks;
   }
   return entry.id;
 }

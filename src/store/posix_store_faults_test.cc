@@ -106,7 +106,9 @@ TEST_F(PosixStoreFaults, AFailedReadFailsItsPartOnly) {
   const SampleBlock block(1);
   DumpAll(*store, block);
   EXPECT_TRUE(Hit(*store, block));
+  // The slices are read together; what failed is read again, one by one.
   faults_->FailOn(FileCall::kRead, 2, 2, IoError("disk: read: Input/output error"));
+  faults_->FailOn(FileCall::kRead, 4, 4, IoError("disk: read: Input/output error"));
   const AlignedBuffer buffer = MakeAligned(6 * 4096);
   std::vector<SliceRead> reads;
   for (std::uint32_t i = 0; i < 6; ++i) reads.push_back({block.id(), i, buffer.get() + i * 4096});
@@ -163,12 +165,12 @@ TEST_F(PosixStoreFaults, AReadOnlyFolderIsRefusedClearly) {
   EXPECT_THAT(Refusal(), HasSubstr("Permission denied"));
 }
 
-TEST_F(PosixStoreFaults, AFailedRenameFailsTheLastPart) {
+TEST_F(PosixStoreFaults, AFailedRenameFailsTheBlock) {
   const auto store = Open();
   const SampleBlock block(1);
   ASSERT_TRUE(*store->Begin(block.key(), {}));
   faults_->FailOn(FileCall::kRename, 1, 1, IoError("rename: Input/output error"));
-  EXPECT_EQ(Finish(*store, store->Dump(block.Writes())).failures.size(), 1u);
+  EXPECT_EQ(Finish(*store, store->Dump(block.Writes())).failures.size(), 6u);
   EXPECT_FALSE(Hit(*store, block));
   EXPECT_EQ(Files(".tmp") + Files(".block"), 0u);
   store->Abandon(block.id());
@@ -187,6 +189,31 @@ TEST_F(PosixStoreFaults, WaitKeepsItsDeadlineOnASlowDisk) {
   const auto soon = std::chrono::steady_clock::now() + milliseconds(5);
   EXPECT_EQ(store->Wait(task, soon).error().code, ErrorCode::kDeadlineExceeded);
   EXPECT_THAT(Finish(*store, task).failures, IsEmpty());
+}
+
+TEST_F(PosixStoreFaults, AHungDiskHangsNobody) {
+  config_.timeout_ms = 50;
+  config_.queue_bytes = 4096;
+  auto store = Open();
+  const SampleBlock block(1), late(2);
+  DumpAll(*store, block);
+  const AlignedBuffer buffer = MakeAligned(2 * 4096);
+  const auto start = std::chrono::steady_clock::now();
+  faults_->Delay(milliseconds(700));
+  const TaskId task = *store->Load({{block.id(), 0, buffer.get()}});
+  ASSERT_TRUE(*store->Begin(late.key(), {}));
+  const TaskId first = *store->Dump({late.Write(0)});
+  // No room in the queue, and none comes: the dump fails after the timeout.
+  const TaskResult full = Finish(*store, store->Dump({late.Write(1)}));
+  ASSERT_EQ(full.failures.size(), 1u);
+  EXPECT_EQ(full.failures[0].error.code, ErrorCode::kDeadlineExceeded);
+  store->Cancel(task);
+  store->Cancel(first);
+  EXPECT_FALSE(store->Wait(task, std::chrono::steady_clock::now()).ok());
+  store.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(600));
+  // Its threads still use the buffers; they must be gone before these are.
+  std::this_thread::sleep_until(start + milliseconds(2500));
 }
 
 TEST_F(PosixStoreFaults, CancelDropsWhatIsQueued) {
@@ -253,7 +280,9 @@ TEST_F(PosixStoreFaults, LoadsOvertakeDumps) {
   DumpAll(*store, stored);
   ASSERT_TRUE(*store->Begin(written.key(), {}));
   faults_->Delay(milliseconds(20));
-  const TaskId dump = *store->Dump(written.Writes());
+  std::vector<SliceWrite> writes = written.Writes();
+  std::ranges::reverse(writes);  // so that each is a request of its own
+  const TaskId dump = *store->Dump(writes);
   const AlignedBuffer buffer = MakeAligned(4096);
   EXPECT_THAT(Finish(*store, store->Load({{stored.id(), 0, buffer.get()}})).failures, IsEmpty());
   EXPECT_FALSE(store->Poll(dump));

@@ -230,7 +230,6 @@ Result<TaskId> RedisStore::Dump(std::vector<SliceWrite> writes) {
   std::ranges::stable_sort(taken, {}, [](const ValueWrite& write) { return write.value.get(); });
   const std::uint64_t bytes = taken.size() * layout_.slice_bytes;
   const std::size_t per_job = std::max<std::size_t>(1, JobBytes(bytes) / layout_.slice_bytes);
-  pool_->Admit(bytes);
   for (std::size_t at = 0; at < taken.size(); at += per_job) {
     const std::size_t end = std::min(taken.size(), at + per_job);
     SubmitWrites(work, {taken.begin() + static_cast<std::ptrdiff_t>(at),
@@ -242,13 +241,18 @@ Result<TaskId> RedisStore::Dump(std::vector<SliceWrite> writes) {
 void RedisStore::SubmitWrites(const Work& work, std::vector<ValueWrite> writes) {
   const std::uint64_t bytes = writes.size() * layout_.slice_bytes;
   const auto shared = std::make_shared<std::vector<ValueWrite>>(std::move(writes));
-  const auto drop = [this, work, shared] {
+  const auto fail = [this, work, shared](const Error& why) {
     for (const ValueWrite& write : *shared) {
-      Error error = Cancelled("block " + write.value->head.id.Hex() + ": the dump was cancelled");
+      const Error error{why.code, "block " + write.value->head.id.Hex() + ": " + why.message};
       writer_.Fail(*write.value, error);
       FailWrite(work, write.part, error);
     }
   };
+  if (!pool_->Admit(bytes, FromNow())) {
+    return fail(DeadlineExceeded("the queue of dumps had no room for " +
+                                 std::to_string(timeout_.count()) + " ms"));
+  }
+  const auto drop = [fail] { fail(Cancelled("the dump was cancelled")); };
   const auto run = [this, work, shared, drop] {
     if (!work.task->Enter()) return drop();
     writer_.Write(*shared, FromNow());
@@ -380,6 +384,7 @@ StoreStats RedisStore::Stats() const {
   stats.backend = "redis";
   stats.bytes = stats.blocks * BlockAreas(layout_).file_bytes;
   stats.quarantined_blocks = reader_.quarantined();
+  stats.foreign_blocks = reader_.foreign();
   stats.pending_tasks = tasks_.Pending();
   return stats;
 }

@@ -27,7 +27,7 @@ TEST_F(RedisStore, KeepsABlockAsTheBytesOfABlockFile) {
   const std::string value = server_->Get(key);
   const BlockAreas areas(kSmallLayout);
   ASSERT_EQ(value.size(), areas.file_bytes);
-  const auto head = DecodeHead(std::as_bytes(std::span(value)), kSmallLayout, block.id());
+  const auto head = DecodeHead(std::as_bytes(std::span(value)), kSmallLayout, block.id(), nullptr);
   ASSERT_TRUE(head.ok()) << head.error().message;
   EXPECT_EQ(head->parent, parent.id());
   EXPECT_EQ(std::memcmp(value.data() + areas.slices, block.slice(0), 6 * 4096), 0);
@@ -123,7 +123,7 @@ TEST_F(RedisStore, NeverServesADamagedValue) {
   std::uint64_t quarantined = 0;
   for (const std::uint64_t at :
        {std::uint64_t{0}, std::uint64_t{kVersionAt}, std::uint64_t{kBlockTokensAt},
-        std::uint64_t{kIdAt} + 3, std::uint64_t{kTokensAt} + 1, areas.table + 9, areas.head_sum,
+        std::uint64_t{kIdAt} + 3, std::uint64_t{kTokensAt} + 1, areas.sums + 9, areas.head_sum,
         areas.representations + 5, areas.slices + 3 * 4096 + 77, areas.file_bytes - 1}) {
     for (const bool head_at_hand : {false, true}) {
       const SampleBlock block(1);

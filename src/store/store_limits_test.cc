@@ -1,4 +1,4 @@
-// The promises of block_store.h under load and under a bound, kept by every backend.
+// The promises of block_store.h under load and under a bound, kept by every backend and by stacks.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -21,8 +21,11 @@ TEST_P(StoreLimits, EvictsTheLeastRecentlyUsed) {
   const auto store = Open(ConfigOfBlocks(3));
   const SampleBlock a(1), b(2), c(3), d(4);
   for (const SampleBlock* block : {&a, &b, &c}) DumpAll(*store, *block);
+  Settle(*store);
   EXPECT_TRUE(Hit(*store, a));
+  Settle(*store);
   EXPECT_THAT(DumpAll(*store, d).failures, IsEmpty());
+  Settle(*store);
   EXPECT_FALSE(Hit(*store, b));
   EXPECT_EQ(LoadPart(*store, b, 0).error().code, ErrorCode::kNotFound);
   for (const SampleBlock* block : {&a, &c, &d}) EXPECT_TRUE(Hit(*store, *block));
@@ -41,10 +44,12 @@ TEST_P(StoreLimits, EvictsChildrenBeforeTheirParents) {
   }
   // Committed from the end, as nothing forbids.
   for (std::size_t i : {3, 1, 2, 0}) Finish(*store, store->Dump(chain[i].Writes()));
+  Settle(*store);
   std::vector<BlockKey> keys;
   for (const SampleBlock& block : chain) keys.push_back(block.key());
   for (std::uint32_t seed = 100; seed < 103; ++seed) {
     DumpAll(*store, SampleBlock(seed));
+    Settle(*store);
     const std::vector<bool> hits = store->Lookup(keys);
     EXPECT_TRUE(std::ranges::is_sorted(hits, std::greater<>())) << seed;
   }
@@ -54,6 +59,7 @@ TEST_P(StoreLimits, RefusesABlockLargerThanTheCapacity) {
   if (!BoundsItself()) return ExpectCapacityRefused();
   StoreConfig config = Config();
   config.capacity_bytes = 4096;
+  config.memory_bytes = 4096;
   const auto store = Open(config);
   const SampleBlock block(2);
   ASSERT_TRUE(*store->Begin(block.key(), {}));
@@ -72,6 +78,7 @@ TEST_P(StoreLimits, NeverEvictsPinnedBlocks) {
   store->Pin(pins);
   DumpAll(*store, a);
   DumpAll(*store, b);
+  Settle(*store);
   ASSERT_TRUE(*store->Begin(c.key(), {}));
   const TaskResult refused = Finish(*store, store->Dump(c.Writes()));
   ASSERT_FALSE(refused.failures.empty());
@@ -85,6 +92,7 @@ TEST_P(StoreLimits, NeverEvictsPinnedBlocks) {
   store->Unpin(pins);
   EXPECT_THAT(DumpAll(*store, c).failures, IsEmpty());
   EXPECT_TRUE(LoadAll(*store, c).ok());
+  Settle(*store);
   EXPECT_FALSE(Hit(*store, a));
   EXPECT_TRUE(Hit(*store, b));
 }
@@ -127,6 +135,7 @@ TEST_P(StoreLimits, ServesManyThreadsUnderEviction) {
     }
   }
   EXPECT_THAT(wrong, ElementsAre(0, 0, 0, 0));
+  Settle(*store);
   const StoreStats stats = store->Stats();
   if (BoundsItself()) {
     EXPECT_LE(stats.bytes, stats.capacity_bytes);
@@ -162,8 +171,8 @@ TEST_P(StoreLimits, EndsWithTasksUnderWay) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, StoreLimits, ::testing::ValuesIn(BlockStoreNames()),
-                         [](const auto& row) { return row.param; });
+INSTANTIATE_TEST_SUITE_P(Backends, StoreLimits, ::testing::ValuesIn(ConformanceBackends()),
+                         ConformanceName);
 
 }  // namespace
 }  // namespace esa::testing

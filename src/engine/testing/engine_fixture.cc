@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "engine/testing/faulty_store.h"
 
 namespace esa {
 namespace {
@@ -21,8 +22,8 @@ KvGeometry TestGeometry() {
           .slice = {.block_tokens = kTestBlockTokens, .head_dim = config.head_dim}};
 }
 
-Result<std::unique_ptr<FailingLoads>> OpenTestStore(const EngineSetup& setup,
-                                                    const KvGeometry& geometry) {
+Result<std::unique_ptr<FaultyStore>> OpenTestStore(const EngineSetup& setup,
+                                                   const KvGeometry& geometry) {
   StoreConfig config;
   config.backend = setup.store;
   if (!setup.folder.empty()) config.storage_backends = {setup.folder};
@@ -32,14 +33,14 @@ Result<std::unique_ptr<FailingLoads>> OpenTestStore(const EngineSetup& setup,
       .slice_bytes = static_cast<std::uint64_t>(geometry.slice.slice_bytes()),
       .representation_bytes = static_cast<std::uint32_t>(geometry.slice.head_dim) * 4u};
   ESA_ASSIGN_OR_RETURN(auto inner, CreateBlockStore(config, layout));
-  return std::make_unique<FailingLoads>(std::move(inner));
+  return std::make_unique<FaultyStore>(std::move(inner));
 }
 
-Status Generate(const EngineCore& core, Sequence& sequence, FailingLoads* store,
+Status Generate(const EngineCore& core, Sequence& sequence, FaultyStore* store,
                 const EngineSetup& setup, int steps, EngineRun* run) {
   ESA_RETURN_IF_ERROR(Prefill(core, sequence, {}));
   run->logits.push_back(sequence.logits);
-  if (store != nullptr) store->failing = setup.fail_loads;
+  if (store != nullptr) store->fail_loads = setup.fail_loads;
   Decoder decoder(core);
   Sequence* batch[] = {&sequence};
   for (int i = 0; i < steps; ++i) {
@@ -55,7 +56,7 @@ Status Generate(const EngineCore& core, Sequence& sequence, FailingLoads* store,
 
 Result<EngineRun> RunEngine(const EngineSetup& setup, std::int64_t prompt_tokens, int steps) {
   const KvGeometry geometry = TestGeometry();
-  std::unique_ptr<FailingLoads> store;
+  std::unique_ptr<FaultyStore> store;
   if (!setup.store.empty()) {
     ESA_ASSIGN_OR_RETURN(store, OpenTestStore(setup, geometry));
   }

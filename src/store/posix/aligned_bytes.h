@@ -25,6 +25,7 @@ class AlignedBytes {
   }
 
   std::byte* data() { return data_.get(); }
+  const std::byte* data() const { return data_.get(); }
   std::span<std::byte> span() { return {data_.get(), size_}; }
 
  private:

@@ -1,12 +1,8 @@
 #include "store/posix/block_reader.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
-
-#include "store/checksum.h"
-#include "store/posix/aligned_bytes.h"
 
 namespace esa {
 namespace {
@@ -27,10 +23,13 @@ Error InFile(const std::string& path, const Error& error) {
 
 }  // namespace
 
-BlockReader::BlockReader(FileSystem& files, const BlockLayout& layout)
+BlockReader::BlockReader(FileSystem& files, const BlockLayout& layout, const BlockCipher* cipher,
+                         bool verify_checksums)
     : files_(files),
       layout_(layout),
-      areas_(layout),
+      cipher_(cipher),
+      verify_(verify_checksums),
+      areas_(layout, cipher != nullptr),
       open_files_(kMaxOpenFiles),
       heads_(MaxHeads(areas_)) {}
 
@@ -61,7 +60,7 @@ Result<BlockHead> BlockReader::ReadHead(const Folder& folder, const BlockId& id)
   if (Status read = ReadFully(**file, path, 0, bytes.span().first(present)); !read) {
     return read.error();
   }
-  Result<BlockHead> head = DecodeHead(bytes.span().first(present), layout_, id);
+  Result<BlockHead> head = DecodeHead(bytes.span().first(present), layout_, id, cipher_);
   if (!head) return InFile(path, head.error());
   if (*size != areas_.file_bytes) {
     return DataError(path + ": is " + std::to_string(*size) + " bytes long, expected " +
@@ -83,26 +82,54 @@ Result<std::shared_ptr<const BlockHead>> BlockReader::Head(const Folder& folder,
 
 Status BlockReader::Read(const Folder& folder, const BlockId& id, std::uint32_t part,
                          std::byte* destination) {
-  const auto head = Head(folder, id);
+  PartRun run{.id = id, .first = part, .destinations = {destination}};
+  IoRequest request;
+  if (Status prepared = Prepare(folder, &run, &request); !prepared) return prepared;
+  RunSynchronously(&request);
+  return request.status.ok() ? Verify(run, 0) : request.status;
+}
+
+Status BlockReader::Prepare(const Folder& folder, PartRun* run, IoRequest* request) {
+  auto head = Head(folder, run->id);
   if (!head) return head.error();
-  if (part == kTokens) {
-    std::ranges::copy(std::as_bytes(std::span((*head)->tokens)), destination);
+  run->head = *std::move(head);
+  std::byte* const first = run->destinations.front();
+  if (run->first == kTokens) {
+    std::ranges::copy(std::as_bytes(std::span(run->head->tokens)), first);
     return {};
   }
-  const auto file = Open(folder, id);
+  if (PartBytes(run->first) == 0) return {};
+  auto file = Open(folder, run->id);
   if (!file) return file.error();
-  const bool representations = part == kRepresentations;
-  const std::uint64_t offset =
-      representations ? areas_.representations : areas_.slices + part * layout_.slice_bytes;
-  const std::span<std::byte> to{destination, PartBytes(part)};
-  const std::string path = folder.PathOf(id);
-  if (Status read = ReadFully(**file, path, offset, to); !read) return read;
-  const std::uint64_t expected =
-      representations ? (*head)->representations_checksum : (*head)->slice_checksums[part];
-  if (Checksum(to) == expected) return {};
-  return DataError(path + ": checksum of " +
-                   (representations ? "the representations" : "slice " + std::to_string(part)) +
-                   " does not match");
+  request->file = *std::move(file);
+  run->path = folder.PathOf(run->id);
+  request->path = run->path;
+  if (run->first == kRepresentations) {
+    request->offset = areas_.representations;
+    run->copy.emplace(areas_.representations_bytes);
+    request->pieces.push_back({run->copy->data(), run->copy->span().size()});
+    return {};
+  }
+  request->offset = areas_.slices + run->first * layout_.slice_bytes;
+  for (std::byte* destination : run->destinations) {
+    request->pieces.push_back({destination, layout_.slice_bytes});
+  }
+  return {};
+}
+
+Status BlockReader::Verify(const PartRun& run, std::size_t index) const {
+  if (run.first == kTokens || PartBytes(run.first) == 0) return {};
+  std::byte* const destination = run.destinations[index];
+  if (run.first == kRepresentations) {
+    std::copy_n(run.copy->data(), areas_.representations_bytes, destination);
+  }
+  const std::uint32_t part = run.first == kRepresentations
+                                 ? kRepresentations
+                                 : run.first + static_cast<std::uint32_t>(index);
+  const std::span<std::byte> bytes{destination, PartBytes(run.first)};
+  Status status = verify_ ? VerifyPart(*run.head, part, bytes) : Status();
+  if (status.ok() && run.head->encrypted) status = OpenPart(*run.head, part, bytes, bytes);
+  return status.ok() ? status : InFile(run.path, status.error());
 }
 
 Status BlockReader::Prefetch(const Folder& folder, const BlockId& id) {

@@ -1,10 +1,9 @@
 #include "store/posix/block_writer.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
-#include "store/checksum.h"
-#include "store/posix/aligned_bytes.h"
 #include "store/posix/file_names.h"
 
 namespace esa {
@@ -14,8 +13,12 @@ constexpr std::size_t kMaxOpenFiles = 64;
 
 }  // namespace
 
-BlockWriter::BlockWriter(FileSystem& files, const BlockLayout& layout)
-    : files_(files), layout_(layout), areas_(layout), open_files_(kMaxOpenFiles) {}
+BlockWriter::BlockWriter(FileSystem& files, const BlockLayout& layout, const BlockCipher* cipher)
+    : files_(files),
+      layout_(layout),
+      cipher_(cipher),
+      areas_(layout, cipher != nullptr),
+      open_files_(kMaxOpenFiles) {}
 
 BlockWriter::~BlockWriter() {
   std::vector<BlockId> ids;
@@ -23,16 +26,14 @@ BlockWriter::~BlockWriter() {
   for (const BlockId& id : ids) Abandon(id);
 }
 
-bool BlockWriter::Begin(Folder& folder, const BlockKey& key, const BlockId& parent,
-                        std::int64_t stamp_us) {
+Result<bool> BlockWriter::Begin(Folder& folder, const BlockKey& key, const BlockId& parent,
+                                std::int64_t stamp_us) {
+  auto head = NewHead(layout_, key, parent, cipher_);
+  if (!head) return head.error();
   auto block = std::make_shared<OpenBlock>();
   block->folder = &folder;
   block->stamp_us = stamp_us;
-  block->head.layout = layout_;
-  block->head.id = key.id;
-  block->head.parent = parent;
-  block->head.tokens.assign(key.tokens.begin(), key.tokens.end());
-  block->head.slice_checksums.resize(layout_.num_slices);
+  block->head = *std::move(head);
   block->representations.resize(areas_.representations_bytes);
   block->taken.resize(layout_.num_slices);
   std::lock_guard lock(mutex_);
@@ -78,31 +79,69 @@ Result<std::shared_ptr<OpenBlock>> BlockWriter::Take(const SliceWrite& write) {
   return block;
 }
 
-Status BlockWriter::Write(OpenBlock& block, std::uint32_t slice, const std::byte* data,
-                          bool* committed) {
-  const std::span<const std::byte> bytes{data, layout_.slice_bytes};
-  std::shared_ptr<File> file;
-  std::string path;
-  {
-    std::lock_guard lock(block.mutex);
-    if (block.failure) return *block.failure;
-    auto opened = FileOf(block);
-    if (!opened) {
-      FailLocked(block, opened.error());
-      return opened.error();
-    }
-    file = *std::move(opened);
-    path = block.temporary;
-    ++block.num_writing;
+// What the head says of its file does not change while the block is open.
+Status BlockWriter::Seal(SliceRun* run) const {
+  const BlockHead& head = run->block->head;
+  if (head.encrypted) run->sealed.emplace(run->data.size() * layout_.slice_bytes);
+  for (std::size_t i = 0; i < run->data.size(); ++i) {
+    const std::span<const std::byte> plain{run->data[i], layout_.slice_bytes};
+    std::span<std::byte> stored;
+    if (run->sealed) stored = run->sealed->span().subspan(i * plain.size(), plain.size());
+    const auto seal = SealPart(head, run->first + static_cast<std::uint32_t>(i), plain, stored);
+    if (!seal) return seal.error();
+    run->seals.push_back(*seal);
+    if (run->sealed) run->data[i] = stored.data();
   }
-  Status status = WriteFully(*file, path, areas_.slices + slice * layout_.slice_bytes, bytes);
-  const std::uint64_t checksum = Checksum(bytes);
+  return {};
+}
+
+Status BlockWriter::Prepare(SliceRun* run, IoRequest* request) {
+  if (Status sealed = Seal(run); !sealed) return sealed;
+  OpenBlock& block = *run->block;
+  std::lock_guard lock(block.mutex);
+  if (block.failure) return *block.failure;
+  auto file = FileOf(block);
+  if (!file) {
+    FailLocked(block, file.error());
+    return file.error();
+  }
+  request->file = *std::move(file);
+  request->path = block.temporary;
+  request->write = true;
+  request->offset = areas_.slices + run->first * layout_.slice_bytes;
+  for (std::size_t i = 0; i < run->seals.size(); ++i) {
+    block.head.SetSeal(run->first + static_cast<std::uint32_t>(i), run->seals[i]);
+  }
+  if (run->data.size() == layout_.num_slices) {
+    // The block is whole: all of its file in one request.
+    auto front = Front(block);
+    if (!front) {
+      FailLocked(block, front.error());
+      return front.error();
+    }
+    run->front = *std::move(front);
+    request->offset = 0;
+    request->pieces.push_back({run->front->data(), areas_.slices});
+  }
+  for (const std::byte* data : run->data) {
+    request->pieces.push_back({const_cast<std::byte*>(data), layout_.slice_bytes});
+  }
+  ++block.num_writing;
+  return {};
+}
+
+Status BlockWriter::Finish(SliceRun* run, const IoRequest& request, bool* committed) {
+  OpenBlock& block = *run->block;
   std::lock_guard lock(block.mutex);
   --block.num_writing;
-  block.head.slice_checksums[slice] = checksum;
-  if (status.ok() && !block.failure && ++block.num_written == layout_.num_slices) {
-    status = Commit(block);
-    *committed = status.ok();
+  Status status = request.status;
+  if (status.ok() && block.failure) status = *block.failure;
+  if (status.ok()) {
+    block.num_written += static_cast<std::uint32_t>(run->data.size());
+    if (block.num_written == layout_.num_slices) {
+      status = Commit(block, run->front.has_value());
+      *committed = status.ok();
+    }
   }
   if (!status) FailLocked(block, status.error());
   if (block.failure) DiscardIfIdle(block);
@@ -145,17 +184,26 @@ Status BlockWriter::Create(OpenBlock& block) {
   return {};
 }
 
-Status BlockWriter::Commit(OpenBlock& block) {
-  block.head.representations_checksum = Checksum(block.representations);
+Result<AlignedBytes> BlockWriter::Front(OpenBlock& block) const {
   AlignedBytes front(areas_.slices);
-  EncodeHead(block.head, front.span());
-  if (!block.representations.empty()) {
-    std::memcpy(front.data() + areas_.representations, block.representations.data(),
-                block.representations.size());
-  }
+  const std::span<std::byte> stored =
+      front.span().subspan(areas_.representations, block.representations.size());
+  std::ranges::copy(block.representations, stored.begin());
+  const auto seal = SealPart(block.head, kRepresentations, block.representations, stored);
+  if (!seal) return seal.error();
+  block.head.SetSeal(kRepresentations, *seal);
+  if (Status encoded = EncodeHead(block.head, front.span()); !encoded) return encoded.error();
+  return front;
+}
+
+Status BlockWriter::Commit(OpenBlock& block, bool front_written) {
   const auto file = FileOf(block);
   if (!file) return file.error();
-  if (Status s = WriteFully(**file, block.temporary, 0, front.span()); !s) return s;
+  if (!front_written) {
+    auto front = Front(block);
+    if (!front) return front.error();
+    if (Status s = WriteFully(**file, block.temporary, 0, front->span()); !s) return s;
+  }
   if (block.folder->durable()) {
     if (Status s = (*file)->Sync(); !s) return s;
   }

@@ -17,9 +17,11 @@
 #include "esa/block_store.h"
 #include "store/block_id_hash.h"
 #include "store/lru_cache.h"
+#include "store/posix/aligned_bytes.h"
 #include "store/posix/block_format.h"
 #include "store/posix/file_system.h"
 #include "store/posix/folder.h"
+#include "store/posix/io_queue.h"
 
 namespace esa {
 
@@ -38,13 +40,27 @@ struct OpenBlock {
   std::optional<Error> failure;  // nothing more is written
 };
 
+// Slices of one block that follow each other in its file, on their way there.
+struct SliceRun {
+  std::shared_ptr<OpenBlock> block;
+  std::uint32_t first = 0;
+  std::vector<const std::byte*> data;  // by slice, [slice_bytes] each
+
+  // The writer's.
+  std::vector<PartSeal> seals;
+  std::optional<AlignedBytes> sealed;  // what `data` points into, of an encrypted block
+  std::optional<AlignedBytes> front;   // what stands before the slices, if it goes along
+};
+
 class BlockWriter {
  public:
-  BlockWriter(FileSystem& files, const BlockLayout& layout);
+  // cipher: encrypts the blocks; null: they are plain. It must outlive the writer.
+  BlockWriter(FileSystem& files, const BlockLayout& layout, const BlockCipher* cipher);
   ~BlockWriter();  // abandons what is open; no job may be under way
 
   // False: open already. `stamp_us` is the recency that the block will have.
-  bool Begin(Folder& folder, const BlockKey& key, const BlockId& parent, std::int64_t stamp_us);
+  Result<bool> Begin(Folder& folder, const BlockKey& key, const BlockId& parent,
+                     std::int64_t stamp_us);
 
   bool IsOpen(const BlockId& id) const;
   std::optional<std::int64_t> StampOf(const BlockId& id) const;
@@ -53,8 +69,12 @@ class BlockWriter {
   // slice that can be written, which fails the block; the failure of the block.
   Result<std::shared_ptr<OpenBlock>> Take(const SliceWrite& write);
 
-  // Writes an accepted slice; with the last one commits the block, which sets `*committed`.
-  Status Write(OpenBlock& block, std::uint32_t slice, const std::byte* data, bool* committed);
+  // Makes the request that writes accepted slices, creating the file if need be. A request must be
+  // followed by Finish, whatever became of it; after an error there is none.
+  Status Prepare(SliceRun* run, IoRequest* request);
+
+  // Takes note of a run's end; with the last slice commits the block, which sets `*committed`.
+  Status Finish(SliceRun* run, const IoRequest& request, bool* committed);
 
   // No slice of the block will be written any more; its file goes now, its name with Abandon.
   void Fail(OpenBlock& block, Error error);
@@ -64,12 +84,15 @@ class BlockWriter {
   // These hold the block's mutex.
   Result<std::shared_ptr<File>> FileOf(OpenBlock& block);
   Status Create(OpenBlock& block);
-  Status Commit(OpenBlock& block);
+  Status Commit(OpenBlock& block, bool front_written);
+  Result<AlignedBytes> Front(OpenBlock& block) const;
+  Status Seal(SliceRun* run) const;
   void FailLocked(OpenBlock& block, Error error);
   void DiscardIfIdle(OpenBlock& block);
 
   FileSystem& files_;
   const BlockLayout layout_;
+  const BlockCipher* const cipher_;
   const BlockAreas areas_;
   LruCache<std::string, File> open_files_;  // by temporary path
   mutable std::mutex mutex_;                // taken after a block's, never before

@@ -12,6 +12,8 @@ namespace {
 constexpr std::string_view kBlockEnding = ".block";
 constexpr std::string_view kTemporaryEnding = ".tmp";
 constexpr std::string_view kOwnerEnding = ".owner";
+constexpr std::string_view kProbeEnding = ".probe";
+constexpr std::string_view kPinsEnding = ".pins";
 
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -63,6 +65,16 @@ std::string OwnerPath(const std::string& folder, const std::string& owner) {
   return folder + "/" + owner + std::string(kOwnerEnding);
 }
 
+std::string ProbePath(const std::string& folder, const std::string& owner) {
+  return folder + "/" + owner + std::string(kProbeEnding);
+}
+
+std::string PinsPath(const std::string& folder, const std::string& owner) {
+  return folder + "/" + owner + std::string(kPinsEnding);
+}
+
+std::string LedgerPath(const std::string& folder) { return folder + "/ledger"; }
+
 bool IsFanOutName(const std::string& name) {
   return name.size() == 2 && HexDigit(name[0]) >= 0 && HexDigit(name[1]) >= 0;
 }
@@ -85,6 +97,16 @@ std::optional<std::string> OwnerOfTemporary(const std::string& name) {
 std::optional<std::string> OwnerOfOwnerName(const std::string& name) {
   if (!name.ends_with(kOwnerEnding)) return std::nullopt;
   return name.substr(0, name.size() - kOwnerEnding.size());
+}
+
+std::optional<std::string> OwnerOfProbeName(const std::string& name) {
+  if (!name.ends_with(kProbeEnding)) return std::nullopt;
+  return name.substr(0, name.size() - kProbeEnding.size());
+}
+
+std::optional<std::string> OwnerOfPinsName(const std::string& name) {
+  if (!name.ends_with(kPinsEnding)) return std::nullopt;
+  return name.substr(0, name.size() - kPinsEnding.size());
 }
 
 }  // namespace esa

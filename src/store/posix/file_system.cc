@@ -1,6 +1,54 @@
 #include "store/posix/file_system.h"
 
+#include <cerrno>
+#include <cstring>
+
 namespace esa {
+namespace {
+
+// Moves piece after piece until one moves less than all of itself.
+template <class MoveOne>
+Result<std::size_t> MovePieces(std::uint64_t offset, std::span<const iovec> pieces,
+                               MoveOne move_one) {
+  std::size_t total = 0;
+  for (const iovec& piece : pieces) {
+    const std::span<std::byte> bytes{static_cast<std::byte*>(piece.iov_base), piece.iov_len};
+    const Result<std::size_t> moved = move_one(offset + total, bytes);
+    if (!moved) return moved.error();
+    total += *moved;
+    if (*moved < bytes.size()) break;
+  }
+  return total;
+}
+
+}  // namespace
+
+Result<std::size_t> File::ReadPieces(std::uint64_t offset, std::span<const iovec> pieces) {
+  return MovePieces(offset, pieces,
+                    [this](std::uint64_t at, std::span<std::byte> to) { return Read(at, to); });
+}
+
+Result<std::size_t> File::WritePieces(std::uint64_t offset, std::span<const iovec> pieces) {
+  return MovePieces(offset, pieces, [this](std::uint64_t at, std::span<std::byte> from) {
+    return Write(at, from);
+  });
+}
+
+Error SystemError(const std::string& path, const char* operation, int code) {
+  std::string message = path + ": " + operation + ": " + std::strerror(code);
+  switch (code) {
+    case ENOENT:
+    case ESTALE:  // NFS: removed by another host
+      return NotFound(std::move(message));
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+      return ResourceExhausted(std::move(message));
+    default:
+      return IoError(std::move(message));
+  }
+}
 
 Status ReadFully(File& file, const std::string& path, std::uint64_t offset,
                  std::span<std::byte> to) {

@@ -5,9 +5,12 @@
 // Threading: all methods of both may be called from any thread.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +27,18 @@ class File {
   // As pread and pwrite: may move fewer bytes than asked for. 0 from Read is the end of the file.
   virtual Result<std::size_t> Read(std::uint64_t offset, std::span<std::byte> to) = 0;
   virtual Result<std::size_t> Write(std::uint64_t offset, std::span<const std::byte> from) = 0;
+
+  // As preadv and pwritev, for pieces that follow each other in the file. These call Read or Write
+  // for each piece; a file that can do better does.
+  virtual Result<std::size_t> ReadPieces(std::uint64_t offset, std::span<const iovec> pieces);
+  virtual Result<std::size_t> WritePieces(std::uint64_t offset, std::span<const iovec> pieces);
+
+  // What io_uring needs to move these pieces without the calls above; nullopt: call them.
+  virtual std::optional<int> DescriptorFor(std::uint64_t offset, std::span<const iovec> pieces,
+                                           bool write) const {
+    (void)offset, (void)pieces, (void)write;
+    return std::nullopt;
+  }
 
   // Makes the file this long and takes its room on disk where the filesystem can: a full disk shows
   // here, what is written later is contiguous, and no write has to lengthen the file.
@@ -45,7 +60,14 @@ struct OpenOptions {
 
 struct PathInfo {
   bool folder = false;
-  std::uint32_t mode = 0;  // permission bits
+  std::uint32_t mode = 0;   // permission bits
+  std::uint32_t owner = 0;  // user id
+  std::uint64_t bytes = 0;
+  std::int64_t modified_us = 0;  // since 1970
+};
+
+struct ListedFile {
+  std::string name;
   std::uint64_t bytes = 0;
   std::int64_t modified_us = 0;  // since 1970
 };
@@ -67,9 +89,16 @@ class FileSystem {
   virtual Status MakeFolder(const std::string& path) = 0;  // 0700, with parents; may exist
   virtual Status SyncFolder(const std::string& path) = 0;  // its names survive a loss of power
   virtual Result<std::vector<std::string>> List(const std::string& path) = 0;  // names
+
+  // The files of a folder in any order, without those that vanish meanwhile. Over a network what
+  // it says of them may be some seconds old.
+  virtual Result<std::vector<ListedFile>> ListFiles(const std::string& path) = 0;
 };
 
 std::unique_ptr<FileSystem> MakeRealFileSystem();
+
+// What errno says of a call that failed on a path.
+Error SystemError(const std::string& path, const char* operation, int code);
 
 // All of the span, in as many calls as it takes. kDataError: the file ends before.
 Status ReadFully(File& file, const std::string& path, std::uint64_t offset,

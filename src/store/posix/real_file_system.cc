@@ -1,7 +1,9 @@
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,22 +16,6 @@
 
 namespace esa {
 namespace {
-
-Error SystemError(const std::string& path, const char* operation, int code) {
-  std::string message = path + ": " + operation + ": " + std::strerror(code);
-  switch (code) {
-    case ENOENT:
-    case ESTALE:  // NFS: removed by another host
-      return NotFound(std::move(message));
-    case ENOSPC:
-    case EDQUOT:
-    case EMFILE:
-    case ENFILE:
-      return ResourceExhausted(std::move(message));
-    default:
-      return IoError(std::move(message));
-  }
-}
 
 template <class Call>
 auto Retry(Call call) {
@@ -76,6 +62,33 @@ class RealFile final : public File {
     return static_cast<std::size_t>(moved);
   }
 
+  Result<std::size_t> ReadPieces(std::uint64_t offset, std::span<const iovec> pieces) override {
+    if (!Fits(offset, pieces)) return File::ReadPieces(offset, pieces);
+    const ssize_t moved = Retry([&] {
+      return preadv(descriptor_, pieces.data(), static_cast<int>(pieces.size()),
+                    static_cast<off_t>(offset));
+    });
+    if (moved < 0) return SystemError(path_, "read", errno);
+    return static_cast<std::size_t>(moved);
+  }
+
+  Result<std::size_t> WritePieces(std::uint64_t offset, std::span<const iovec> pieces) override {
+    if (!Fits(offset, pieces)) return File::WritePieces(offset, pieces);
+    const ssize_t moved = Retry([&] {
+      return pwritev(descriptor_, pieces.data(), static_cast<int>(pieces.size()),
+                     static_cast<off_t>(offset));
+    });
+    if (moved < 0) return SystemError(path_, "write", errno);
+    return static_cast<std::size_t>(moved);
+  }
+
+  // Buffered writes are copies to the page cache, for which io_uring would start threads.
+  std::optional<int> DescriptorFor(std::uint64_t offset, std::span<const iovec> pieces,
+                                   bool write) const override {
+    if (!Fits(offset, pieces) || (write && !direct_)) return std::nullopt;
+    return descriptor_;
+  }
+
   Status Allocate(std::uint64_t bytes) override {
     const off_t length = static_cast<off_t>(bytes);
     if (Retry([&] { return fallocate(descriptor_, 0, 0, length); }) == 0) return {};
@@ -98,6 +111,14 @@ class RealFile final : public File {
   void WillNeed() override { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_WILLNEED); }
 
  private:
+  // One call can move them all, without a copy.
+  bool Fits(std::uint64_t offset, std::span<const iovec> pieces) const {
+    return pieces.size() <= IOV_MAX &&
+           (!direct_ || std::ranges::all_of(pieces, [&](const iovec& piece) {
+             return IsAligned(offset, piece.iov_base, piece.iov_len);
+           }));
+  }
+
   Result<std::size_t> ReadCopied(std::uint64_t offset, std::span<std::byte> to) {
     const std::uint64_t skipped = offset % kIoAlignment;
     AlignedBytes copy(skipped + to.size());
@@ -113,6 +134,40 @@ class RealFile final : public File {
   const int descriptor_;
   const bool direct_;
 };
+
+// An open folder.
+class Listing {
+ public:
+  explicit Listing(const std::string& path) : path_(path), folder_(opendir(path.c_str())) {}
+  ~Listing() {
+    if (folder_ != nullptr) closedir(folder_);
+  }
+  Listing(const Listing&) = delete;
+  Listing& operator=(const Listing&) = delete;
+
+  int descriptor() const { return dirfd(folder_); }
+
+  Result<std::vector<std::pair<ino_t, std::string>>> Read() const {
+    if (folder_ == nullptr) return SystemError(path_, "list", errno);
+    std::vector<std::pair<ino_t, std::string>> entries;
+    errno = 0;
+    while (const dirent* entry = readdir(folder_)) {
+      std::string name = entry->d_name;
+      if (name != "." && name != "..") entries.emplace_back(entry->d_ino, std::move(name));
+      errno = 0;
+    }
+    if (errno != 0) return SystemError(path_, "list", errno);
+    return entries;
+  }
+
+ private:
+  const std::string& path_;
+  DIR* const folder_;
+};
+
+// Attributes at hand will do: a network file system then need not ask for each file.
+constexpr int kListFlags = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC;
+constexpr unsigned kListFields = STATX_TYPE | STATX_SIZE | STATX_MTIME;
 
 class RealFileSystem final : public FileSystem {
  public:
@@ -142,6 +197,7 @@ class RealFileSystem final : public FileSystem {
     return PathInfo{
         .folder = S_ISDIR(info.st_mode),
         .mode = info.st_mode & 07777u,
+        .owner = info.st_uid,
         .bytes = static_cast<std::uint64_t>(info.st_size),
         .modified_us = info.st_mtim.tv_sec * std::int64_t{1000000} + info.st_mtim.tv_nsec / 1000};
   }
@@ -188,19 +244,34 @@ class RealFileSystem final : public FileSystem {
   }
 
   Result<std::vector<std::string>> List(const std::string& path) override {
-    DIR* folder = opendir(path.c_str());
-    if (folder == nullptr) return SystemError(path, "list", errno);
+    const Listing folder(path);
+    auto entries = folder.Read();
+    if (!entries) return entries.error();
     std::vector<std::string> names;
-    errno = 0;
-    while (const dirent* entry = readdir(folder)) {
-      const std::string name = entry->d_name;
-      if (name != "." && name != "..") names.push_back(name);
-      errno = 0;
-    }
-    const int failed = errno;
-    closedir(folder);
-    if (failed != 0) return SystemError(path, "list", failed);
+    for (auto& [inode, name] : *entries) names.push_back(std::move(name));
     return names;
+  }
+
+  Result<std::vector<ListedFile>> ListFiles(const std::string& path) override {
+    const Listing folder(path);
+    auto entries = folder.Read();
+    if (!entries) return entries.error();
+    // As the inodes lie on disk: ext4 lists by a hash of the names.
+    std::ranges::sort(*entries);
+    std::vector<ListedFile> files;
+    files.reserve(entries->size());
+    for (auto& [inode, name] : *entries) {
+      struct statx info {};
+      const int found = statx(folder.descriptor(), name.c_str(), kListFlags, kListFields, &info);
+      if (found != 0 && errno == ENOENT) continue;
+      if (found != 0) return SystemError(path + "/" + name, "stat", errno);
+      if (!S_ISREG(info.stx_mode)) continue;
+      files.push_back({.name = std::move(name),
+                       .bytes = info.stx_size,
+                       .modified_us = info.stx_mtime.tv_sec * std::int64_t{1000000} +
+                                      info.stx_mtime.tv_nsec / 1000});
+    }
+    return files;
   }
 };
 

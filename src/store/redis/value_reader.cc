@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "store/checksum.h"
 
 namespace esa {
 namespace {
@@ -66,16 +65,23 @@ Result<ValueReader::Head> ValueReader::Answer(RedisConnection& connection,
     heads_.Erase(request.id);
     return NotFound("block " + request.id.Hex() + " is not stored");
   }
-  if (static_cast<std::uint64_t>(*length) != areas_.file_bytes) {
-    return DataError(names_.BlockOf(request.id) + ": is " + std::to_string(*length) +
-                     " bytes long, expected " + std::to_string(areas_.file_bytes));
-  }
-  return request.cached ? request.cached : Decode(request, *bytes);
+  const bool whole = static_cast<std::uint64_t>(*length) == areas_.file_bytes;
+  if (request.cached && whole) return request.cached;
+  const Error wrong_length =
+      DataError(names_.BlockOf(request.id) + ": is " + std::to_string(*length) +
+                " bytes long, expected " + std::to_string(areas_.file_bytes));
+  if (request.cached) return wrong_length;
+  // The head first: a value of another layout may have another length.
+  Result<Head> head = Decode(request, *bytes);
+  if (!head || whole) return head;
+  heads_.Erase(request.id);
+  return wrong_length;
 }
 
 Result<ValueReader::Head> ValueReader::Decode(const HeadRequest& request,
                                               const std::string& bytes) {
-  Result<BlockHead> decoded = DecodeHead(std::as_bytes(std::span(bytes)), layout_, request.id);
+  Result<BlockHead> decoded =
+      DecodeHead(std::as_bytes(std::span(bytes)), layout_, request.id, nullptr);
   if (!decoded) {
     return Error{decoded.error().code, names_.BlockOf(request.id) + ": " + decoded.error().message};
   }
@@ -95,7 +101,12 @@ std::vector<Result<ValueReader::Head>> ValueReader::Heads(std::span<const BlockI
   std::vector<Result<Head>> heads(ids.size(), Result<Head>(Head()));
   for (std::size_t i = ids.size(); i-- > 0;) heads[i] = Answer(**connection, requests[i]);
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (!heads[i] && heads[i].error().code == ErrorCode::kDataError) Quarantine(ids[i], deadline);
+    if (heads[i]) continue;
+    const Error error = heads[i].error();
+    if (error.code == ErrorCode::kDataError) Quarantine(ids[i], deadline);
+    if (error.code != ErrorCode::kUnsupported) continue;
+    ++foreign_;
+    heads[i] = NotFound(error.message);
   }
   return heads;
 }
@@ -110,14 +121,9 @@ void ValueReader::AskPart(RedisConnection& connection, const SliceRead& read) {
 
 Status ValueReader::Verify(const SliceRead& read, const BlockHead& head) const {
   if (!verify_checksums_) return {};
-  const bool representations = read.part == kRepresentations;
-  const std::uint64_t expected =
-      representations ? head.representations_checksum : head.slice_checksums[read.part];
-  if (Checksum({read.destination, PartBytes(read.part)}) == expected) return {};
-  return DataError(
-      names_.BlockOf(read.id) + ": checksum of " +
-      (representations ? "the representations" : "slice " + std::to_string(read.part)) +
-      " does not match");
+  const Status sound = VerifyPart(head, read.part, {read.destination, PartBytes(read.part)});
+  if (sound.ok()) return sound;
+  return DataError(names_.BlockOf(read.id) + ": " + sound.error().message);
 }
 
 Status ValueReader::AnswerPart(RedisConnection& connection, const SliceRead& read,
@@ -163,18 +169,25 @@ void ValueReader::Read(std::span<ValueRead> reads, Deadline deadline) {
   std::vector<ValueRead*> open;
   for (ValueRead& read : reads) open.push_back(&read);
   ReadOnce(open, deadline);
-  const auto sound = [](const ValueRead* read) {
-    return read->status.ok() || read->status.error().code != ErrorCode::kDataError;
+  const auto settled = [](const ValueRead* read) {
+    return read->status.ok() || (read->status.error().code != ErrorCode::kDataError &&
+                                 read->status.error().code != ErrorCode::kUnsupported);
   };
-  std::erase_if(open, sound);
+  std::erase_if(open, settled);
   if (open.empty()) return;
   // Once more from the start: another process may have replaced the value, so that the head at
   // hand is of the old one and the bytes are of the new.
   for (const ValueRead* read : open) heads_.Erase(read->read.id);
   ReadOnce(open, deadline);
-  std::erase_if(open, sound);
+  std::erase_if(open, settled);
   std::unordered_set<BlockId, BlockIdHash> corrupt;
-  for (const ValueRead* read : open) corrupt.insert(read->read.id);
+  for (ValueRead* read : open) {
+    if (read->status.error().code == ErrorCode::kUnsupported) {
+      read->status = NotFound(read->status.error().message);
+    } else {
+      corrupt.insert(read->read.id);
+    }
+  }
   for (const BlockId& id : corrupt) Quarantine(id, deadline);
 }
 

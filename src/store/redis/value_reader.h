@@ -35,8 +35,8 @@ class ValueReader {
   ValueReader(ConnectionPool& connections, const BlockLayout& layout, bool verify_checksums);
 
   // Per id the verified head of a value that is there, and whose use the server has noted. Errors,
-  // of both: kNotFound; kDataError (corrupt, cut short; the value is out of the way now); those of
-  // the connection.
+  // of both: kNotFound, also of a foreign value (posix/block_format.h); kDataError (corrupt, cut
+  // short; the value is out of the way now); those of the connection.
   std::vector<Result<Head>> Heads(std::span<const BlockId> ids, Deadline deadline);
 
   // Reads of one block stand together.
@@ -47,6 +47,7 @@ class ValueReader {
 
   std::uint64_t PartBytes(std::uint32_t part) const;
   std::uint64_t quarantined() const { return quarantined_.load(); }
+  std::uint64_t foreign() const { return foreign_.load(); }  // heads
 
  private:
   struct HeadRequest {
@@ -71,6 +72,7 @@ class ValueReader {
   const RedisKeyNames names_;
   const bool verify_checksums_;
   std::atomic<std::uint64_t> quarantined_{0};
+  std::atomic<std::uint64_t> foreign_{0};
   LruCache<BlockId, const BlockHead, BlockIdHash> heads_;
 };
 

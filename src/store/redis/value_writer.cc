@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "store/checksum.h"
 
 namespace esa {
 namespace {
@@ -21,11 +20,13 @@ constexpr char kTemporarySeconds[] = "3600";
 constexpr std::string_view kOpenMark = "esa open";
 
 // Atomic on the server. KEYS: temporary, final. ARGV: mark, head and representations, length of the
-// value. Another writer may have been first with the same block: then its value stays, so that no
-// reader sees it change. The one write that a full server may refuse stands first.
+// value, bytes of the head that say what it is. Another writer may have been first with the same
+// block: then its value stays, so that no reader sees it change; what is foreign is replaced. The
+// one write that a full server may refuse stands first.
 constexpr std::string_view kCommitScript = R"(
 local size = tonumber(ARGV[3])
-if redis.call('STRLEN', KEYS[2]) == size then
+if redis.call('STRLEN', KEYS[2]) == size
+    and redis.call('GETRANGE', KEYS[2], 0, ARGV[4] - 1) == string.sub(ARGV[2], 1, ARGV[4]) then
   redis.call('UNLINK', KEYS[1])
   return 2
 end
@@ -72,11 +73,7 @@ ValueWriter::ValueWriter(ConnectionPool& connections, const BlockLayout& layout)
 Result<bool> ValueWriter::Begin(const BlockKey& key, const BlockId& parent, Deadline deadline) {
   auto value = std::make_shared<OpenValue>();
   value->temporary = names_.TemporaryOf(key.id, owner_, next_temporary_.fetch_add(1));
-  value->head.layout = layout_;
-  value->head.id = key.id;
-  value->head.parent = parent;
-  value->head.tokens.assign(key.tokens.begin(), key.tokens.end());
-  value->head.slice_checksums.resize(layout_.num_slices);
+  ESA_ASSIGN_OR_RETURN(value->head, NewHead(layout_, key, parent, nullptr));
   value->representations.resize(areas_.representations_bytes);
   value->taken.resize(layout_.num_slices);
   ESA_ASSIGN_OR_RETURN(const auto connection, connections_.Take(deadline));
@@ -149,7 +146,7 @@ void ValueWriter::Write(std::span<ValueWrite> writes, Deadline deadline) {
   }
   for (ValueWrite* write : entered) {
     write->status = connection.error();
-    Settle(*write, 0);
+    Settle(*write, {});
   }
 }
 
@@ -164,17 +161,18 @@ void ValueWriter::Transfer(RedisConnection& connection, std::span<ValueWrite* co
   }
   (void)connection.Send();
   // While the server works on them.
-  std::vector<std::uint64_t> checksums;
+  std::vector<Result<PartSeal>> seals;
   for (const ValueWrite* write : writes) {
-    checksums.push_back(Checksum({write->data, layout_.slice_bytes}));
+    seals.push_back(
+        SealPart(write->value->head, write->slice, {write->data, layout_.slice_bytes}, {}));
   }
   std::vector<ValueWrite*> last;
   for (std::size_t i = 0; i < writes.size();) {
     const std::size_t end = EndOfBlock(writes, i);
     const Status status = AnswerBlock(connection, end - i, make_room[i]);
     for (; i < end; ++i) {
-      writes[i]->status = status;
-      if (Settle(*writes[i], checksums[i])) last.push_back(writes[i]);
+      writes[i]->status = !status || seals[i] ? status : seals[i].error();
+      if (Settle(*writes[i], seals[i] ? *seals[i] : PartSeal{})) last.push_back(writes[i]);
     }
   }
   if (!last.empty()) Commit(connection, last);
@@ -221,12 +219,12 @@ Status ValueWriter::AnswerBlock(RedisConnection& connection, std::size_t num_wri
 }
 
 // True: the block is full with this slice and to be committed; it counts as being written so long.
-bool ValueWriter::Settle(ValueWrite& write, std::uint64_t checksum) {
+bool ValueWriter::Settle(ValueWrite& write, const PartSeal& seal) {
   OpenValue& value = *write.value;
   std::lock_guard lock(value.mutex);
   if (write.status.ok() && !value.failure) {
     value.full_size = true;
-    value.head.slice_checksums[write.slice] = checksum;
+    value.head.SetSeal(write.slice, seal);
     if (++value.num_written == layout_.num_slices) return true;
   }
   --value.num_writing;
@@ -235,26 +233,31 @@ bool ValueWriter::Settle(ValueWrite& write, std::uint64_t checksum) {
   return false;
 }
 
-std::vector<std::byte> ValueWriter::FrontOf(OpenValue& value) const {
+Result<std::vector<std::byte>> ValueWriter::FrontOf(OpenValue& value) const {
   std::vector<std::byte> front(areas_.slices);
   std::lock_guard lock(value.mutex);
-  value.head.representations_checksum = Checksum(value.representations);
-  EncodeHead(value.head, front);
+  ESA_ASSIGN_OR_RETURN(const PartSeal seal,
+                       SealPart(value.head, kRepresentations, value.representations, {}));
+  value.head.SetSeal(kRepresentations, seal);
+  ESA_RETURN_IF_ERROR(EncodeHead(value.head, front));
   std::ranges::copy(value.representations,
                     front.begin() + static_cast<std::ptrdiff_t>(areas_.representations));
   return front;
 }
 
 void ValueWriter::Commit(RedisConnection& connection, std::span<ValueWrite* const> last) {
-  std::vector<std::vector<std::byte>> fronts;
+  std::vector<Result<std::vector<std::byte>>> fronts;
   for (const ValueWrite* write : last) {
-    fronts.push_back(FrontOf(*write->value));
+    const auto& front = fronts.emplace_back(FrontOf(*write->value));
+    if (!front) continue;
     connection.Append({"EVAL", kCommitScript, "2", write->value->temporary,
-                       names_.BlockOf(write->value->head.id), kOpenMark, View(fronts.back()),
-                       std::to_string(areas_.file_bytes)});
+                       names_.BlockOf(write->value->head.id), kOpenMark, View(*front),
+                       std::to_string(areas_.file_bytes), std::to_string(kIdentityBytes)});
   }
   (void)connection.Send();
-  for (ValueWrite* write : last) EndCommit(*write, connection.ReadInteger());
+  for (std::size_t i = 0; i < last.size(); ++i) {
+    EndCommit(*last[i], fronts[i] ? connection.ReadInteger() : fronts[i].error());
+  }
 }
 
 void ValueWriter::EndCommit(ValueWrite& write, const Result<std::int64_t>& outcome) {

@@ -85,9 +85,9 @@ class ValueWriter {
   void Transfer(RedisConnection& connection, std::span<ValueWrite* const> writes);
   void AskBlock(RedisConnection& connection, std::span<ValueWrite* const> writes, bool make_room);
   Status AnswerBlock(RedisConnection& connection, std::size_t num_writes, bool make_room);
-  bool Settle(ValueWrite& write, std::uint64_t checksum);
+  bool Settle(ValueWrite& write, const PartSeal& seal);
   void Commit(RedisConnection& connection, std::span<ValueWrite* const> last);
-  std::vector<std::byte> FrontOf(OpenValue& value) const;
+  Result<std::vector<std::byte>> FrontOf(OpenValue& value) const;
   void EndCommit(ValueWrite& write, const Result<std::int64_t>& outcome);
 
   ConnectionPool& connections_;

@@ -36,10 +36,16 @@ void Faults::FlipBit(std::uint64_t read, std::size_t at) {
 void Faults::Clear() {
   std::lock_guard lock(mutex_);
   rules_.clear();
+  struck_ = false;
   disk_bound_ = false;
   delay_ = {};
   max_transfer_ = 0;
   flip_in_ = 0;
+}
+
+bool Faults::struck() const {
+  std::lock_guard lock(mutex_);
+  return struck_;
 }
 
 Status Faults::Enter(FileCall call) {
@@ -54,6 +60,7 @@ Status Faults::Enter(FileCall call) {
       const bool fails = rule.seen >= rule.first && (rule.last == 0 || rule.seen <= rule.last);
       if (fails && status.ok()) status = rule.error;
     }
+    struck_ = struck_ || !status;
   }
   // The fault itself is a wait: of a disk that is slow.
   if (delay.count() > 0) std::this_thread::sleep_for(delay);
@@ -110,7 +117,11 @@ class FaultyFile final : public File {
     return real_->Sync();
   }
 
-  Result<std::uint64_t> Size() override { return real_->Size(); }
+  Result<std::uint64_t> Size() override {
+    if (Status status = faults_->Enter(FileCall::kSize); !status) return status.error();
+    return real_->Size();
+  }
+
   void WillNeed() override { real_->WillNeed(); }
 
  private:
@@ -120,8 +131,8 @@ class FaultyFile final : public File {
 
 class FaultyFiles final : public FileSystem {
  public:
-  explicit FaultyFiles(std::shared_ptr<Faults> faults)
-      : faults_(std::move(faults)), real_(MakeRealFileSystem()) {}
+  FaultyFiles(std::shared_ptr<Faults> faults, std::unique_ptr<FileSystem> real)
+      : faults_(std::move(faults)), real_(std::move(real)) {}
 
   Result<std::unique_ptr<File>> Open(const std::string& path, OpenOptions options) override {
     if (Status status = faults_->Enter(FileCall::kOpen); !status) return status.error();
@@ -135,8 +146,13 @@ class FaultyFiles final : public FileSystem {
     return real_->Lock(path, wait);
   }
 
-  Result<PathInfo> Stat(const std::string& path) override { return real_->Stat(path); }
+  Result<PathInfo> Stat(const std::string& path) override {
+    if (Status status = faults_->Enter(FileCall::kStat); !status) return status.error();
+    return real_->Stat(path);
+  }
+
   Status SetModified(const std::string& path, std::int64_t modified_us) override {
+    if (Status status = faults_->Enter(FileCall::kSetModified); !status) return status;
     return real_->SetModified(path, modified_us);
   }
 
@@ -161,7 +177,12 @@ class FaultyFiles final : public FileSystem {
   }
 
   Result<std::vector<std::string>> List(const std::string& path) override {
+    if (Status status = faults_->Enter(FileCall::kList); !status) return status.error();
     return real_->List(path);
+  }
+
+  Result<std::vector<ListedFile>> ListFiles(const std::string& path) override {
+    return real_->ListFiles(path);
   }
 
  private:
@@ -169,8 +190,9 @@ class FaultyFiles final : public FileSystem {
   std::unique_ptr<FileSystem> real_;
 };
 
-std::unique_ptr<FileSystem> MakeFaultyFiles(std::shared_ptr<Faults> faults) {
-  return std::make_unique<FaultyFiles>(std::move(faults));
+std::unique_ptr<FileSystem> MakeFaultyFiles(std::shared_ptr<Faults> faults,
+                                            std::unique_ptr<FileSystem> real) {
+  return std::make_unique<FaultyFiles>(std::move(faults), std::move(real));
 }
 
 }  // namespace esa::testing

@@ -1,4 +1,4 @@
-// A file system for tests: the real one, with faults on demand.
+// A file system for tests: the real one, or another, with faults on demand.
 //
 // The test keeps the Faults, the store owns the FaultyFiles. Thread-safe.
 #pragma once
@@ -23,8 +23,18 @@ enum class FileCall {
   kRemove,
   kMakeFolder,
   kLock,
-  kSync
+  kSync,  // of files and folders
+  kStat,
+  kSetModified,
+  kList,
+  kSize
 };
+
+inline constexpr FileCall kFileCalls[] = {
+    FileCall::kRead,   FileCall::kWrite,  FileCall::kOpen,        FileCall::kAllocate,
+    FileCall::kRename, FileCall::kRemove, FileCall::kMakeFolder,  FileCall::kLock,
+    FileCall::kSync,   FileCall::kStat,   FileCall::kSetModified, FileCall::kList,
+    FileCall::kSize};
 
 // What goes wrong from now on. Shared by the test and the FaultyFiles it made.
 class Faults {
@@ -37,6 +47,8 @@ class Faults {
   void ShortTransfers(std::size_t max_bytes);        // no Read or Write moves more
   void FlipBit(std::uint64_t read, std::size_t at);  // in the bytes of the n-th Read from now
   void Clear();
+
+  bool struck() const;  // has a call failed by FailOn since the last Clear?
 
  private:
   friend class FaultyFile;
@@ -58,6 +70,7 @@ class Faults {
 
   mutable std::mutex mutex_;  // guards all below
   std::vector<Rule> rules_;
+  bool struck_ = false;
   bool disk_bound_ = false;
   std::uint64_t disk_left_ = 0;
   std::chrono::milliseconds delay_{0};
@@ -66,6 +79,7 @@ class Faults {
   std::size_t flip_at_ = 0;
 };
 
-std::unique_ptr<FileSystem> MakeFaultyFiles(std::shared_ptr<Faults> faults);
+std::unique_ptr<FileSystem> MakeFaultyFiles(
+    std::shared_ptr<Faults> faults, std::unique_ptr<FileSystem> real = MakeRealFileSystem());
 
 }  // namespace esa::testing

@@ -1,18 +1,34 @@
-// The fixture of the conformance tests, which run for every backend of BlockStoreNames().
+// The fixture of the conformance tests, which run for every backend of BlockStoreNames() and for
+// stacks of them.
 #pragma once
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "store/testing/redis_server.h"
 #include "store/testing/store_fixture.h"
 
 namespace esa::testing {
+
+inline std::vector<std::string> ConformanceBackends() {
+  std::vector<std::string> names = BlockStoreNames();
+  names.insert(names.end(), {"memory|posix", "memory|memory", "memory|memory|posix"});
+  return names;
+}
+
+// Of a parameterised test: letters and underscores only.
+inline std::string ConformanceName(const ::testing::TestParamInfo<std::string>& row) {
+  std::string name = row.param;
+  std::ranges::replace(name, '|', '_');
+  return name;
+}
 
 class StoreConformance : public ::testing::TestWithParam<std::string> {
  protected:
@@ -39,7 +55,7 @@ class StoreConformance : public ::testing::TestWithParam<std::string> {
 
   // A backend bounds itself, or refuses capacity_bytes (CreateBlockStore: kUnsupported) because
   // another does: of a Redis server, its own maxmemory.
-  bool BoundsItself() const { return GetParam() != "redis"; }
+  bool BoundsItself() const { return !NeedsRedis(); }
 
   void ExpectCapacityRefused() const {
     StoreConfig config = Config();
@@ -50,16 +66,25 @@ class StoreConformance : public ::testing::TestWithParam<std::string> {
     EXPECT_THAT(store.error().message, ::testing::HasSubstr("maxmemory"));
   }
 
-  // Room for `blocks` small blocks and no further one, whatever a backend adds to their bytes.
+  // Room for `blocks` small blocks and no further one, whatever a backend adds to their bytes; for
+  // one in the upper tiers of a stack.
   StoreConfig ConfigOfBlocks(std::uint64_t blocks) const {
     const auto probe = Open(Config());
     const SampleBlock sample(999);
     DumpAll(*probe, sample);
+    Settle(*probe);
     const std::uint64_t bytes = probe->Stats().bytes;
     EXPECT_TRUE(probe->Remove(sample.id()).ok());
     StoreConfig config = Config();
     config.capacity_bytes = blocks * bytes + bytes / 2;
+    config.memory_bytes = bytes + bytes / 2;
     return config;
+  }
+
+  // What a store does behind its callers' backs has been done.
+  static void Settle(BlockStore& store) {
+    const Status flushed = store.Flush(Soon());
+    EXPECT_TRUE(flushed.ok()) << flushed.error().message;
   }
 
  private:

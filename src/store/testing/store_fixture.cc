@@ -32,6 +32,8 @@ AlignedBuffer MakeAligned(std::size_t bytes) {
 
 namespace {
 
+constexpr char kServedWrongBytes[] = "served wrong bytes";
+
 // splitmix64 (Steele, Lea, Flood 2014): enough for bytes that differ.
 std::uint64_t Mix(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15ull;
@@ -113,18 +115,27 @@ bool Hit(BlockStore& store, const SampleBlock& block) {
 }
 
 Status LoadPart(BlockStore& store, const SampleBlock& block, std::uint32_t part) {
-  const bool representations = part == kRepresentations;
-  const std::size_t bytes =
-      representations ? block.representations().size() : block.layout().slice_bytes;
-  const AlignedBuffer buffer = MakeAligned(bytes + 1);
-  std::memset(buffer.get(), 0xee, bytes + 1);
+  std::span<const std::byte> expected;
+  if (part == kRepresentations) {
+    expected = block.representations();
+  } else if (part == kTokens) {
+    expected = std::as_bytes(block.key().tokens);
+  } else {
+    expected = {block.slice(part), block.layout().slice_bytes};
+  }
+  const AlignedBuffer buffer = MakeAligned(expected.size() + 1);
+  std::memset(buffer.get(), 0xee, expected.size() + 1);
   const TaskResult result = Finish(store, store.Load({{block.id(), part, buffer.get()}}));
   if (!result.failures.empty()) return result.failures[0].error;
-  const std::byte* expected = representations ? block.representations().data() : block.slice(part);
-  if (!std::equal(expected, expected + bytes, buffer.get()) || buffer[bytes] != std::byte{0xee}) {
-    return DataError("served wrong bytes");
+  if (!std::ranges::equal(expected, std::span(buffer.get(), expected.size())) ||
+      buffer[expected.size()] != std::byte{0xee}) {
+    return DataError(kServedWrongBytes);
   }
   return {};
+}
+
+bool ServedWrongBytes(const Status& status) {
+  return !status && status.error().message == kServedWrongBytes;
 }
 
 Status LoadAll(BlockStore& store, const SampleBlock& block) {
@@ -132,6 +143,11 @@ Status LoadAll(BlockStore& store, const SampleBlock& block) {
     if (Status status = LoadPart(store, block, i); !status) return status;
   }
   return LoadPart(store, block, kRepresentations);
+}
+
+Status LoadAllAndTokens(BlockStore& store, const SampleBlock& block) {
+  if (Status status = LoadAll(store, block); !status) return status;
+  return LoadPart(store, block, kTokens);
 }
 
 }  // namespace esa::testing

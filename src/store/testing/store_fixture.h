@@ -74,5 +74,7 @@ bool Hit(BlockStore& store, const SampleBlock& block);
 // bytes".
 Status LoadPart(BlockStore& store, const SampleBlock& block, std::uint32_t part);
 Status LoadAll(BlockStore& store, const SampleBlock& block);  // the first part that fails
+Status LoadAllAndTokens(BlockStore& store, const SampleBlock& block);
+bool ServedWrongBytes(const Status& status);  // of the three above
 
 }  // namespace esa::testing

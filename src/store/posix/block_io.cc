@@ -1,0 +1,365 @@
+#include "store/posix/block_io.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "store/checksum.h"
+
+namespace esa {
+namespace {
+
+// A request of this size keeps a disk busy by itself; larger ones only delay others.
+constexpr std::uint64_t kMaxRequestBytes = 4u << 20;
+
+// Without io_uring each request under way needs a thread; more than this gains nothing on SSD.
+constexpr int kMaxSynchronousThreads = 8;
+
+int ThreadsOf(const StoreConfig& config) {
+  if (config.io_engine == IoEngine::kUring && UringWorks()) return config.io_threads;
+  return std::max(config.io_threads, std::min(config.io_depth, kMaxSynchronousThreads));
+}
+
+// Whether slice `next` may join a run that began with `first`.
+bool Joins(std::uint32_t first, std::size_t length, std::uint32_t next, std::uint64_t slice_bytes) {
+  return next == first + length && (length + 1) * slice_bytes <= kMaxRequestBytes;
+}
+
+}  // namespace
+
+BlockIo::BlockIo(std::unique_ptr<FileSystem> files, std::unique_ptr<const BlockCipher> cipher,
+                 const StoreConfig& config, const BlockLayout& layout)
+    : layout_(layout),
+      cipher_(std::move(cipher)),
+      areas_(layout, cipher_ != nullptr),
+      engine_(config.io_engine),
+      depth_(config.io_depth),
+      timeout_(config.timeout_ms),
+      files_(std::move(files)),
+      reader_(*files_, layout, cipher_.get(), config.verify_checksums),
+      pool_(ThreadsOf(config), config.queue_bytes, [this] { return MakeQueue(); }) {}
+
+std::unique_ptr<IoQueue> BlockIo::MakeQueue() const {
+  if (engine_ == IoEngine::kUring) {
+    if (auto queue = MakeUringQueue(depth_, memory_)) return *std::move(queue);
+  }
+  return MakeSynchronousQueue();
+}
+
+Status BlockIo::OpenFolders(const StoreConfig& config) {
+  for (const std::string& name : config.storage_backends) {
+    std::string path = std::filesystem::path(name).lexically_normal().string();
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    for (const auto& other : folders_) {
+      if (other->path() == path) {
+        return InvalidArgument("storage_backends: " + path + " stands there twice");
+      }
+    }
+    auto folder =
+        Folder::Open(*files_, {.path = path,
+                               .capacity_bytes = config.capacity_bytes,
+                               .direct = config.io_direct,
+                               .durable = config.durability == Durability::kCommit,
+                               .allow_shared = config.allow_shared_folder,
+                               .second_touch = config.second_touch,
+                               .write_bytes_per_day = config.write_bytes_per_day,
+                               .on_gone = [this](const BlockId& id) { reader_.Drop(id); }});
+    if (!folder) return folder.error();
+    folders_.push_back(*std::move(folder));
+  }
+  counters_.capacity_bytes = config.capacity_bytes * folders_.size();
+  writer_ = std::make_unique<BlockWriter>(*files_, layout_, cipher_.get());
+  std::vector<Folder*> folders;
+  for (const auto& folder : folders_) folders.push_back(folder.get());
+  recency_writer_ = std::make_unique<RecencyWriter>(std::move(folders));
+  return {};
+}
+
+bool BlockIo::Stop(std::chrono::milliseconds patience) {
+  tasks_.CancelAll([this](TaskId task) { pool_.Drop(task); });
+  return pool_.Stop(patience);
+}
+
+// Rendezvous hashing (Thaler, Ravishankar 1998): one folder more or less moves only the blocks
+// that it takes or held, and the order in the configuration does not matter.
+Folder& BlockIo::FolderOf(const BlockId& id) const {
+  Folder* best = folders_.front().get();
+  if (folders_.size() == 1) return *best;
+  std::uint64_t best_weight = 0;
+  for (const auto& folder : folders_) {
+    std::string key = folder->path();
+    key.append(reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size());
+    const std::uint64_t weight = Checksum(std::as_bytes(std::span(key)));
+    if (weight < best_weight) continue;
+    best_weight = weight;
+    best = folder.get();
+  }
+  return *best;
+}
+
+Result<std::shared_ptr<const BlockHead>> BlockIo::HeadOf(const BlockId& id) {
+  Folder& folder = FolderOf(id);
+  if (folder.Refused(id)) return NotFound("block " + id.Hex() + " was found corrupt");
+  const bool known = folder.StampOf(id).has_value();
+  auto head = reader_.Head(folder, id);
+  if (!head && head.error().code == ErrorCode::kDataError) Quarantine(id);
+  if (!head && head.error().code == ErrorCode::kUnsupported) {
+    Count([](StoreStats& stats) { ++stats.foreign_blocks; });
+    return NotFound(head.error().message);
+  }
+  if (!head && head.error().code == ErrorCode::kNotFound && known) folder.Forget(id);
+  return head;
+}
+
+void BlockIo::Quarantine(const BlockId& id) {
+  const bool moved = FolderOf(id).Quarantine(id);
+  reader_.Drop(id);
+  if (moved) Count([](StoreStats& stats) { ++stats.quarantined_blocks; });
+}
+
+void BlockIo::Cancel(TaskId task) {
+  tasks_.Cancel(task, [this](TaskId id) { pool_.Drop(id); });
+}
+
+TaskId BlockIo::Prefetch(std::span<const BlockId> ids) {
+  const TaskTable::Entry entry = tasks_.Add(ids.size());
+  for (const BlockId& id : ids) {
+    // Best effort: what cannot be had fails when it is loaded.
+    const auto run = [this, task = entry.task, id] {
+      (void)reader_.Prefetch(FolderOf(id), id);
+      task->Succeed(0);
+    };
+    const auto drop = [task = entry.task] { task->Succeed(0); };
+    pool_.Submit(IoPool::Lane::kPrefetch, {.tag = entry.id, .run = run, .drop = drop});
+  }
+  return entry.id;
+}
+
+void BlockIo::FailPart(Task& task, std::size_t part, const Error& error) {
+  Count([&](StoreStats& stats) {
+    ++stats.dump_failures;
+    if (error.code == ErrorCode::kCancelled) ++stats.cancelled_parts;
+  });
+  task.Fail(part, error);
+}
+
+// Dumping.
+
+TaskId BlockIo::Dump(const std::vector<SliceWrite>& writes) {
+  const TaskTable::Entry entry = tasks_.Add(writes.size());
+  const Clock::time_point start = Clock::now();
+  std::vector<std::shared_ptr<Writing>> runs;
+  for (std::size_t part = 0; part < writes.size(); ++part) {
+    auto block = writer_->Take(writes[part]);
+    if (!block) {
+      FailPart(*entry.task, part, block.error());
+      continue;
+    }
+    const auto joins = [&](const SliceRun& run) {
+      return run.block == *block &&
+             Joins(run.first, run.data.size(), writes[part].slice, layout_.slice_bytes);
+    };
+    if (runs.empty() || !joins(runs.back()->run)) {
+      runs.push_back(std::make_shared<Writing>(Writing{.task = entry.task, .start = start}));
+      runs.back()->run.block = *block;
+      runs.back()->run.first = writes[part].slice;
+    }
+    runs.back()->run.data.push_back(writes[part].data);
+    runs.back()->parts.push_back(part);
+  }
+  for (auto& run : runs) Submit(entry.id, std::move(run));
+  return entry.id;
+}
+
+void BlockIo::Submit(TaskId task, std::shared_ptr<Writing> writing) {
+  const std::uint64_t bytes = writing->parts.size() * layout_.slice_bytes;
+  if (!pool_.Admit(bytes, Clock::now() + timeout_)) {
+    const Error error = DeadlineExceeded("block " + writing->run.block->head.id.Hex() +
+                                         ": the queue of dumps had no room for " +
+                                         std::to_string(timeout_.count()) + " ms");
+    writer_->Fail(*writing->run.block, error);
+    return Fail(*writing, error);
+  }
+  pool_.Submit(IoPool::Lane::kDump,
+               {.tag = task,
+                .bytes = bytes,
+                .prepare = [this, writing](IoRequest* to) { return Begin(*writing, to); },
+                .finish = [this, writing](IoRequest* ended) { End(*writing, *ended); },
+                .drop = [this, writing] { Drop(*writing); }});
+}
+
+bool BlockIo::Begin(Writing& writing, IoRequest* request) {
+  if (!writing.task->Enter()) {
+    Drop(writing);
+    return false;
+  }
+  const Status prepared = writer_->Prepare(&writing.run, request);
+  if (prepared.ok()) return true;
+  Fail(writing, prepared.error());
+  writing.task->Leave();
+  return false;
+}
+
+void BlockIo::End(Writing& writing, const IoRequest& request) {
+  bool committed = false;
+  const Status written = writer_->Finish(&writing.run, request, &committed);
+  if (written.ok()) {
+    const std::chrono::duration<double> taken = Clock::now() - writing.start;
+    Count([&](StoreStats& stats) {
+      stats.dumped_bytes += writing.parts.size() * layout_.slice_bytes;
+      stats.dump_seconds += taken.count() * static_cast<double>(writing.parts.size());
+      if (committed) ++stats.dumped_blocks;
+    });
+    for (std::size_t i = 0; i < writing.parts.size(); ++i) {
+      writing.task->Succeed(layout_.slice_bytes);
+    }
+  } else {
+    Fail(writing, written.error());
+  }
+  writing.task->Leave();
+}
+
+void BlockIo::Fail(Writing& writing, const Error& error) {
+  for (const std::size_t part : writing.parts) FailPart(*writing.task, part, error);
+}
+
+void BlockIo::Drop(Writing& writing) {
+  const Error error =
+      Cancelled("block " + writing.run.block->head.id.Hex() + ": the dump was cancelled");
+  writer_->Fail(*writing.run.block, error);
+  Fail(writing, error);
+}
+
+// Loading.
+
+Status BlockIo::CheckRead(const SliceRead& read) const {
+  const bool known =
+      read.part < layout_.num_slices || read.part == kRepresentations || read.part == kTokens;
+  if (known && read.destination != nullptr) return {};
+  return InvalidArgument("block " + read.id.Hex() + ": part " + std::to_string(read.part) +
+                         " is out of range, or without a destination");
+}
+
+TaskId BlockIo::Load(const std::vector<SliceRead>& reads) {
+  const TaskTable::Entry entry = tasks_.Add(reads.size());
+  const Clock::time_point start = Clock::now();
+  std::vector<std::size_t> order(reads.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  // As they lie on disk.
+  std::ranges::stable_sort(order, {},
+                           [&](std::size_t i) { return std::pair(reads[i].id, reads[i].part); });
+  std::vector<std::shared_ptr<Reading>> runs;
+  for (const std::size_t part : order) {
+    const SliceRead& read = reads[part];
+    const auto joins = [&](const PartRun& run) {
+      return run.id == read.id && read.part < layout_.num_slices &&
+             Joins(run.first, run.destinations.size(), read.part, layout_.slice_bytes);
+    };
+    if (Status valid = CheckRead(read); !valid) {
+      Reading wrong{.task = entry.task, .parts = {part}, .run = {.first = read.part}};
+      EndPart(wrong, 0, valid);
+      continue;
+    }
+    if (runs.empty() || !joins(runs.back()->run)) {
+      runs.push_back(std::make_shared<Reading>(
+          Reading{.task = entry.task, .run = {.id = read.id, .first = read.part}, .start = start}));
+    }
+    runs.back()->run.destinations.push_back(read.destination);
+    runs.back()->parts.push_back(part);
+  }
+  for (auto& run : runs) Submit(entry.id, std::move(run));
+  return entry.id;
+}
+
+void BlockIo::Submit(TaskId task, std::shared_ptr<Reading> reading) {
+  pool_.Submit(IoPool::Lane::kLoad,
+               {.tag = task,
+                .prepare = [this, reading](IoRequest* to) { return Begin(*reading, to); },
+                .finish = [this, reading](IoRequest* ended) { End(*reading, *ended); },
+                .drop = [this, reading] { Drop(*reading); }});
+}
+
+bool BlockIo::Begin(Reading& reading, IoRequest* request) {
+  if (!reading.task->Enter()) {
+    Drop(reading);
+    return false;
+  }
+  Folder& folder = FolderOf(reading.run.id);
+  if (folder.Refused(reading.run.id)) {
+    request->status = NotFound("block " + reading.run.id.Hex() + " was found corrupt");
+  } else {
+    request->status = reader_.Prepare(folder, &reading.run, request);
+  }
+  if (request->status.ok() && !request->pieces.empty()) return true;
+  End(reading, *request);
+  return false;
+}
+
+void BlockIo::End(Reading& reading, const IoRequest& request) {
+  // Once more, one by one, where that may tell more: which part of several it was; or another
+  // process has replaced the file, so that the head at hand was of the old one.
+  const bool several = reading.parts.size() > 1;
+  for (std::size_t i = 0; i < reading.parts.size(); ++i) {
+    Status status = request.status.ok() ? reader_.Verify(reading.run, i) : request.status;
+    const bool stale = !status && (status.error().code == ErrorCode::kDataError ||
+                                   status.error().code == ErrorCode::kUnsupported ||
+                                   status.error().code == ErrorCode::kNotFound);
+    if (stale) reader_.Drop(reading.run.id);
+    if (stale || (!status && several)) {
+      const std::uint32_t part = reading.run.first + static_cast<std::uint32_t>(i);
+      status = ReadAgain(reading.run.id, part, reading.run.destinations[i]);
+    }
+    EndPart(reading, i, status);
+  }
+  reading.task->Leave();
+}
+
+Status BlockIo::ReadAgain(const BlockId& id, std::uint32_t part, std::byte* destination) {
+  Folder& folder = FolderOf(id);
+  if (folder.Refused(id)) return NotFound("block " + id.Hex() + " was found corrupt");
+  const Status status = reader_.Read(folder, id, part, destination);
+  if (status.ok()) return status;
+  if (status.error().code == ErrorCode::kDataError) Quarantine(id);
+  if (status.error().code == ErrorCode::kUnsupported) return NotFound(status.error().message);
+  if (status.error().code == ErrorCode::kNotFound) {
+    reader_.Drop(id);
+    folder.Forget(id);
+  }
+  return status;
+}
+
+void BlockIo::EndPart(Reading& reading, std::size_t index, const Status& status) {
+  const std::uint64_t bytes = reader_.PartBytes(reading.run.first);
+  const std::chrono::duration<double> taken = Clock::now() - reading.start;
+  Count([&](StoreStats& stats) {
+    if (!status) {
+      ++stats.load_failures;
+      if (status.error().code == ErrorCode::kCancelled) ++stats.cancelled_parts;
+      return;
+    }
+    if (reading.run.first < layout_.num_slices) ++stats.loaded_slices;
+    stats.loaded_bytes += bytes;
+    stats.load_seconds += taken.count();
+  });
+  if (status.ok()) {
+    reading.task->Succeed(bytes);
+  } else {
+    reading.task->Fail(reading.parts[index], status.error());
+  }
+}
+
+void BlockIo::Drop(Reading& reading) {
+  const Error error = Cancelled("the load was cancelled");
+  for (std::size_t i = 0; i < reading.parts.size(); ++i) EndPart(reading, i, error);
+}
+
+void BlockIo::AddTo(StoreStats* stats) const {
+  {
+    std::lock_guard lock(counters_mutex_);
+    *stats = counters_;
+  }
+  for (const auto& folder : folders_) folder->AddTo(stats);
+  stats->pending_tasks = tasks_.Pending();
+}
+
+}  // namespace esa

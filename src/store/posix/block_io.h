@@ -1,0 +1,113 @@
+// Moves parts of blocks between memory and the folders of a posix store: what tasks are made of.
+//
+// Dump and Load cut a task into runs, slices that follow each other in one file, and each run is
+// one request to the disk. Everything that threads of the pool touch is in here, so that it can
+// outlive its store when a disk hangs.
+// Threading: all methods from any thread, but OpenFolders before all others.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "esa/block_store.h"
+#include "store/io_pool.h"
+#include "store/posix/block_reader.h"
+#include "store/posix/block_writer.h"
+#include "store/posix/folder.h"
+#include "store/posix/recency_writer.h"
+#include "store/task_table.h"
+
+namespace esa {
+
+class BlockIo {
+ public:
+  // cipher: encrypts the blocks; null: they are plain.
+  BlockIo(std::unique_ptr<FileSystem> files, std::unique_ptr<const BlockCipher> cipher,
+          const StoreConfig& config, const BlockLayout& layout);
+
+  Status OpenFolders(const StoreConfig& config);
+
+  // Ends all tasks and threads. False: a thread hangs in the disk, and uses this object for as
+  // long as it does.
+  bool Stop(std::chrono::milliseconds patience);
+
+  Folder& FolderOf(const BlockId& id) const;
+
+  // A verified head. A corrupt block goes to quarantine, a vanished one is forgotten.
+  Result<std::shared_ptr<const BlockHead>> HeadOf(const BlockId& id);
+
+  TaskId Dump(const std::vector<SliceWrite>& writes);
+  TaskId Load(const std::vector<SliceRead>& reads);
+  TaskId Prefetch(std::span<const BlockId> ids);
+  void Cancel(TaskId task);
+
+  void AddTo(StoreStats* stats) const;
+
+  TaskTable& tasks() { return tasks_; }
+  BlockReader& reader() { return reader_; }
+  BlockWriter& writer() { return *writer_; }
+  RegisteredMemory& memory() { return memory_; }
+  const BlockAreas& areas() const { return areas_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // A run of a task, shared by the calls that one job is made of.
+  struct Writing {
+    std::shared_ptr<Task> task;
+    std::vector<std::size_t> parts = {};  // of the task, by slice
+    SliceRun run = {};
+    Clock::time_point start = {};
+  };
+  struct Reading {
+    std::shared_ptr<Task> task;
+    std::vector<std::size_t> parts = {};
+    PartRun run = {};
+    Clock::time_point start = {};
+  };
+
+  std::unique_ptr<IoQueue> MakeQueue() const;
+  void Submit(TaskId task, std::shared_ptr<Writing> writing);
+  void Submit(TaskId task, std::shared_ptr<Reading> reading);
+  bool Begin(Writing& writing, IoRequest* request);
+  bool Begin(Reading& reading, IoRequest* request);
+  void End(Writing& writing, const IoRequest& request);
+  void End(Reading& reading, const IoRequest& request);
+  void Fail(Writing& writing, const Error& error);
+  void Drop(Writing& writing);
+  void Drop(Reading& reading);
+  void EndPart(Reading& reading, std::size_t index, const Status& status);
+  void FailPart(Task& task, std::size_t part, const Error& error);
+  Status CheckRead(const SliceRead& read) const;
+  Status ReadAgain(const BlockId& id, std::uint32_t part, std::byte* destination);
+  void Quarantine(const BlockId& id);
+
+  template <class Change>
+  void Count(Change change) {
+    std::lock_guard lock(counters_mutex_);
+    change(counters_);
+  }
+
+  const BlockLayout layout_;
+  const std::unique_ptr<const BlockCipher> cipher_;
+  const BlockAreas areas_;
+  const IoEngine engine_;
+  const int depth_;
+  const std::chrono::milliseconds timeout_;
+  std::unique_ptr<FileSystem> files_;
+  BlockReader reader_;
+  std::vector<std::unique_ptr<Folder>> folders_;  // fixed once open
+  std::unique_ptr<RecencyWriter> recency_writer_;
+  std::unique_ptr<BlockWriter> writer_;  // after the folders its blocks lie in
+  TaskTable tasks_;
+  RegisteredMemory memory_;
+  mutable std::mutex counters_mutex_;
+  StoreStats counters_;  // guarded by counters_mutex_; what the folders do not know
+  IoPool pool_;          // last: its threads use all of the above
+};
+
+}  // namespace esa

@@ -1,0 +1,15 @@
+#include "store/posix/maintenance.h"
+
+#include "base/status_macros.h"
+#include "store/posix/folder_listing.h"
+
+namespace esa {
+
+Result<std::unique_ptr<Folder>> OpenForMaintenance(FileSystem& files, const std::string& path) {
+  ESA_RETURN_IF_ERROR(CheckIsStore(files, path));
+  Folder::Options options;
+  options.path = path;
+  return Folder::Open(files, std::move(options));
+}
+
+}  // namespace esa
