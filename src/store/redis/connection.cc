@@ -1,7 +1,15 @@
 #include "store/redis/connection.h"
 
+#include <fcntl.h>
+#include <hiredis.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
 #include <algorithm>
-#include <charconv>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstring>
 #include <utility>
 
@@ -11,13 +19,63 @@ namespace esa {
 namespace {
 
 using Kind = RedisReply::Kind;
+using std::chrono::microseconds;
 
-constexpr std::size_t kReferencedBytes = 4096;    // an argument from here on is not copied
-constexpr std::size_t kBufferBytes = 16384;       // what arrives beside a large reply is copied
-constexpr std::size_t kMaxLineBytes = 65536;      // of an error or a status
-constexpr std::int64_t kMaxBulkBytes = 64 << 20;  // of a reply that is kept as text
-constexpr std::int64_t kMaxElements = 1 << 20;    // of an array
-constexpr int kMaxDepth = 4;                      // of arrays in arrays
+// A server worth asking answers at once; one lost packet is sent again after a second.
+constexpr microseconds kMaxConnect{2'000'000};
+
+// hiredis sends with write(2), which kills the process when the server has closed the connection,
+// unless the thread holds that signal off.
+class SigpipeHeldOff {
+ public:
+  SigpipeHeldOff() {
+    sigemptyset(&sigpipe_);
+    sigaddset(&sigpipe_, SIGPIPE);
+    sigset_t pending;
+    sigpending(&pending);
+    was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &sigpipe_, &before_);
+  }
+  ~SigpipeHeldOff() {
+    const timespec now{};
+    if (!was_pending_) {
+      while (sigtimedwait(&sigpipe_, nullptr, &now) < 0 && errno == EINTR) continue;
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  SigpipeHeldOff(const SigpipeHeldOff&) = delete;
+  SigpipeHeldOff& operator=(const SigpipeHeldOff&) = delete;
+
+ private:
+  sigset_t sigpipe_;
+  sigset_t before_;
+  bool was_pending_ = false;
+};
+
+microseconds TimeLeft(BlockStore::Deadline deadline) {
+  return std::chrono::ceil<microseconds>(deadline - std::chrono::steady_clock::now());
+}
+
+timeval TimevalOf(microseconds time) {
+  return {.tv_sec = time.count() / 1'000'000, .tv_usec = time.count() % 1'000'000};
+}
+
+Kind KindOf(const redisReply& reply) {
+  switch (reply.type) {
+    case REDIS_REPLY_STATUS:
+      return Kind::kStatus;
+    case REDIS_REPLY_ERROR:
+      return Kind::kError;
+    case REDIS_REPLY_INTEGER:
+      return Kind::kInteger;
+    case REDIS_REPLY_STRING:
+      return Kind::kBulk;
+    case REDIS_REPLY_ARRAY:
+      return Kind::kArray;
+    default:
+      return Kind::kNil;
+  }
+}
 
 const char* NameOf(Kind kind) {
   switch (kind) {
@@ -37,6 +95,17 @@ const char* NameOf(Kind kind) {
   return "";
 }
 
+std::string_view TextOf(const redisReply& reply) { return {reply.str, reply.len}; }
+
+RedisReply ValueOf(const redisReply& reply) {
+  RedisReply value{.kind = KindOf(reply), .integer = reply.integer};
+  if (reply.str != nullptr) value.text = TextOf(reply);
+  for (std::size_t i = 0; i < reply.elements; ++i) {
+    value.elements.push_back(ValueOf(*reply.element[i]));
+  }
+  return value;
+}
+
 // The server's first word says what kind of error it is.
 ErrorCode CodeOf(std::string_view text) {
   if (text.starts_with("OOM ")) return ErrorCode::kResourceExhausted;
@@ -51,18 +120,52 @@ bool IsOfTheServer(std::string_view text) {
          text.starts_with("MASTERDOWN ");
 }
 
+Error TimedOut(const std::string& endpoint, const char* operation) {
+  return DeadlineExceeded(endpoint + ": " + operation + ": no answer within the time limit");
+}
+
 }  // namespace
 
-RedisConnection::RedisConnection(Socket socket, std::string endpoint)
-    : socket_(std::move(socket)), endpoint_(std::move(endpoint)), buffer_(kBufferBytes) {}
+void RedisConnection::FreeContext::operator()(redisContext* context) const { redisFree(context); }
 
-Result<std::unique_ptr<RedisConnection>> RedisConnection::Open(const RedisUrl& url,
-                                                               const Alarm* alarm,
+void RedisConnection::FreeReply::operator()(redisReply* reply) const { freeReplyObject(reply); }
+
+RedisConnection::RedisConnection(Context context, std::string endpoint, Alarm* alarm,
+                                 Deadline deadline)
+    : context_(std::move(context)),
+      endpoint_(std::move(endpoint)),
+      alarm_(alarm),
+      deadline_(deadline) {
+  if (alarm_ != nullptr) alarm_->Add(context_->fd);
+}
+
+RedisConnection::~RedisConnection() {
+  if (alarm_ != nullptr) alarm_->Remove(context_->fd);
+}
+
+Result<RedisConnection::Context> RedisConnection::Connect(const RedisUrl& url, Deadline deadline) {
+  const std::string endpoint = url.Endpoint();
+  const microseconds left = TimeLeft(deadline);
+  if (left <= microseconds(0)) return TimedOut(endpoint, "connect");
+  const timeval limit = TimevalOf(std::min(left, kMaxConnect));
+  Context context(url.socket_path.empty()
+                      ? redisConnectWithTimeout(url.host.c_str(), url.port, limit)
+                      : redisConnectUnixWithTimeout(url.socket_path.c_str(), limit));
+  if (!context) return ResourceExhausted(endpoint + ": connect: out of memory");
+  if (context->err != 0) {
+    if (TimeLeft(deadline) <= microseconds(0)) return TimedOut(endpoint, "connect");
+    return IoError(endpoint + ": connect: " + context->errstr);
+  }
+  (void)fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+  if (url.socket_path.empty()) (void)redisEnableKeepAlive(context.get());
+  return context;
+}
+
+Result<std::unique_ptr<RedisConnection>> RedisConnection::Open(const RedisUrl& url, Alarm* alarm,
                                                                Deadline deadline) {
-  ESA_ASSIGN_OR_RETURN(Socket socket, Socket::Connect(url, alarm, deadline));
+  ESA_ASSIGN_OR_RETURN(Context context, Connect(url, deadline));
   std::unique_ptr<RedisConnection> connection(
-      new RedisConnection(std::move(socket), url.Endpoint()));
-  connection->SetDeadline(deadline);
+      new RedisConnection(std::move(context), url.Endpoint(), alarm, deadline));
   if (Status greeted = connection->Greet(url); !greeted) return greeted.error();
   return connection;
 }
@@ -84,187 +187,92 @@ Status RedisConnection::Greet(const RedisUrl& url) {
   return first;
 }
 
-void RedisConnection::AppendText(std::string_view text) {
-  if (segments_.empty() || segments_.back().external != nullptr) {
-    segments_.push_back({.at = text_.size()});
-  }
-  text_.append(text);
-  segments_.back().bytes += text.size();
-}
-
-void RedisConnection::AppendCount(char kind, std::size_t count) {
-  AppendText({&kind, 1});
-  AppendText(std::to_string(count));
-  AppendText("\r\n");
-}
-
-void RedisConnection::Append(std::span<const std::string_view> arguments) {
-  commands_.emplace_back(arguments.front());
-  AppendCount('*', arguments.size());
-  for (const std::string_view argument : arguments) {
-    AppendCount('$', argument.size());
-    if (argument.size() < kReferencedBytes) {
-      AppendText(argument);
-    } else {
-      segments_.push_back({.external = argument.data(), .bytes = argument.size()});
-    }
-    AppendText("\r\n");
-  }
-}
-
-Status RedisConnection::Send() {
-  std::vector<iovec> buffers;
-  for (const Segment& segment : segments_) {
-    const char* bytes = segment.external != nullptr ? segment.external : text_.data() + segment.at;
-    buffers.push_back({const_cast<char*>(bytes), segment.bytes});
-  }
-  Status sent;
-  if (failure_) {
-    sent = *failure_;
-  } else if (sent = socket_.Send(buffers, deadline_); !sent) {
-    sent = Break(sent.error());
-  }
-  segments_.clear();
-  text_.clear();
-  return sent;
-}
-
 Error RedisConnection::Break(Error error) {
   if (!failure_) failure_ = std::move(error);
   return *failure_;
 }
 
-Error RedisConnection::ProtocolError(const std::string& what) {
-  return Break(IoError(endpoint_ + ": not the Redis protocol: " + what));
-}
-
-std::string RedisConnection::TakeCommand() {
-  if (commands_.empty()) return "";
-  std::string command = std::move(commands_.front());
-  commands_.pop_front();
-  return command;
-}
-
-// Into `ahead` first, and what comes beyond it into the buffer, which must be empty: one call for
-// the rest of a slice and the start of the next reply.
-Status RedisConnection::Fill(std::span<std::byte> ahead, std::size_t* taken_ahead) {
-  if (failure_) return *failure_;
-  begin_ = end_ = 0;
-  iovec buffers[2] = {{ahead.data(), ahead.size()}, {buffer_.data(), buffer_.size()}};
-  const std::span<iovec> used = std::span(buffers).subspan(ahead.empty() ? 1 : 0);
-  const Result<std::size_t> received = socket_.Receive(used, deadline_);
-  if (!received) return Break(received.error());
-  *taken_ahead = std::min(*received, ahead.size());
-  end_ = *received - *taken_ahead;
-  return {};
-}
-
-Status RedisConnection::ReadBytes(std::span<std::byte> to) {
-  while (!to.empty()) {
-    std::size_t taken = std::min(to.size(), end_ - begin_);
-    if (taken > 0) {
-      std::memcpy(to.data(), buffer_.data() + begin_, taken);
-      begin_ += taken;
-    } else if (Status filled = Fill(to, &taken); !filled) {
-      return filled;
-    }
-    to = to.subspan(taken);
+// After a call of hiredis that failed, whose errno still stands.
+Error RedisConnection::BreakBySystem(const char* operation) {
+  const bool timed_out = context_->err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK);
+  if (alarm_ != nullptr && alarm_->rung()) {
+    return Break(Cancelled(endpoint_ + ": the store is closing"));
   }
-  return {};
-}
-
-Result<std::string> RedisConnection::ReadLine() {
-  std::string line;
-  for (;;) {
-    const auto first = buffer_.begin() + static_cast<std::ptrdiff_t>(begin_);
-    const auto last = buffer_.begin() + static_cast<std::ptrdiff_t>(end_);
-    const auto newline = std::find(first, last, std::byte{'\n'});
-    line.append(reinterpret_cast<const char*>(buffer_.data() + begin_),
-                static_cast<std::size_t>(newline - first));
-    begin_ += static_cast<std::size_t>(newline - first);
-    if (newline != last) break;
-    if (line.size() > kMaxLineBytes) return ProtocolError("a line without an end");
-    std::size_t none = 0;
-    if (Status filled = Fill({}, &none); !filled) return filled.error();
+  if (timed_out) return Break(TimedOut(endpoint_, operation));
+  if (context_->err == REDIS_ERR_EOF) {
+    return Break(IoError(endpoint_ + ": the server closed the connection"));
   }
-  ++begin_;
-  if (line.size() < 2 || line.back() != '\r') return ProtocolError("a line without \\r\\n");
-  line.pop_back();
-  return line;
+  return Break(IoError(endpoint_ + ": " + operation + ": " + context_->errstr));
 }
 
-Status RedisConnection::ReadTerminator() {
-  std::byte end[2];
-  ESA_RETURN_IF_ERROR(ReadBytes(end));
-  if (end[0] == std::byte{'\r'} && end[1] == std::byte{'\n'}) return {};
-  return ProtocolError("a string without \\r\\n at its end");
-}
-
-Result<std::int64_t> RedisConnection::NumberIn(std::string_view line) {
-  std::int64_t value = 0;
-  const char* last = line.data() + line.size();
-  const auto [end, failed] = std::from_chars(line.data() + 1, last, value);
-  if (failed != std::errc() || end != last) return ProtocolError("expected a number");
-  return value;
-}
-
-Result<RedisReply> RedisConnection::ReadElements(std::int64_t count, int depth) {
-  RedisReply reply{.kind = Kind::kArray};
-  if (count > kMaxElements || depth >= kMaxDepth) return ProtocolError("an array out of bounds");
-  for (std::int64_t i = 0; i < count; ++i) {
-    ESA_ASSIGN_OR_RETURN(RedisReply element, ReadAny(depth + 1));
-    reply.elements.push_back(std::move(element));
-  }
-  return reply;
-}
-
-Result<RedisReply> RedisConnection::ReadAny(int depth) {
-  const Result<std::string> read = ReadLine();
-  if (!read) return read.error();
-  const std::string& line = *read;
-  switch (line.front()) {
-    case '+':
-      return RedisReply{.kind = Kind::kStatus, .text = line.substr(1)};
-    case '-':
-      return RedisReply{.kind = Kind::kError, .text = line.substr(1)};
-    default:
-      break;
-  }
-  ESA_ASSIGN_OR_RETURN(const std::int64_t number, NumberIn(line));
-  switch (line.front()) {
-    case ':':
-      return RedisReply{.kind = Kind::kInteger, .integer = number};
-    case '*':
-      return number < 0 ? RedisReply{} : ReadElements(number, depth);
-    case '$':
-      break;
-    default:
-      return ProtocolError("a reply that begins with byte " +
-                           std::to_string(static_cast<unsigned char>(line.front())));
-  }
-  if (number < 0) return RedisReply{};
-  if (number > kMaxBulkBytes) return ProtocolError("a string out of bounds");
-  RedisReply reply{.kind = Kind::kBulk, .text = std::string(static_cast<std::size_t>(number), 0)};
-  ESA_RETURN_IF_ERROR(ReadBytes(std::as_writable_bytes(std::span(reply.text))));
-  ESA_RETURN_IF_ERROR(ReadTerminator());
-  return reply;
-}
-
-Error RedisConnection::ErrorOf(const RedisReply& reply, const std::string& command) {
-  if (reply.kind != Kind::kError) {
-    return ProtocolError(std::string(NameOf(reply.kind)) + " in reply to " + command);
-  }
-  Error error{CodeOf(reply.text), endpoint_ + ": " + command + ": " + reply.text};
-  if (IsOfTheServer(reply.text)) (void)Break(error);
+Error RedisConnection::Refusal(std::string_view text, const std::string& command) {
+  Error error{CodeOf(text), endpoint_ + ": " + command + ": " + std::string(text)};
+  if (IsOfTheServer(text)) (void)Break(error);
   return error;
 }
 
-Result<RedisReply> RedisConnection::Read(Kind expected) {
-  const std::string command = TakeCommand();
+Error RedisConnection::Unexpected(const std::string& found, const std::string& command) {
+  return Break(IoError(endpoint_ + ": " + command + ": the server replied with " + found));
+}
+
+// The time limits of a socket are those of one read or write, so they shrink with every one.
+Status RedisConnection::LimitWait(const char* operation) {
+  const microseconds left = TimeLeft(deadline_);
+  if (left <= microseconds(0)) return Break(TimedOut(endpoint_, operation));
+  if (redisSetTimeout(context_.get(), TimevalOf(left)) != REDIS_OK) return BreakBySystem(operation);
+  return {};
+}
+
+void RedisConnection::Append(std::span<const std::string_view> arguments) {
+  commands_.emplace_back(arguments.front());
+  if (failure_) return;
+  std::vector<const char*> bytes;
+  std::vector<std::size_t> lengths;
+  for (const std::string_view argument : arguments) {
+    bytes.push_back(argument.data());
+    lengths.push_back(argument.size());
+  }
+  const int appended = redisAppendCommandArgv(context_.get(), static_cast<int>(bytes.size()),
+                                              bytes.data(), lengths.data());
+  if (appended != REDIS_OK) (void)BreakBySystem("send");
+}
+
+Status RedisConnection::Send() {
   if (failure_) return *failure_;
-  ESA_ASSIGN_OR_RETURN(RedisReply reply, ReadAny(0));
-  if (reply.kind != expected) return ErrorOf(reply, command);
-  return reply;
+  const SigpipeHeldOff held_off;
+  for (int all_sent = 0; all_sent == 0;) {
+    ESA_RETURN_IF_ERROR(LimitWait("send"));
+    if (redisBufferWrite(context_.get(), &all_sent) != REDIS_OK) return BreakBySystem("send");
+  }
+  return {};
+}
+
+Result<RedisConnection::Reply> RedisConnection::NextReply() {
+  if (failure_) return *failure_;
+  for (;;) {
+    void* reply = nullptr;
+    if (redisGetReplyFromReader(context_.get(), &reply) != REDIS_OK) {
+      return BreakBySystem("receive");
+    }
+    if (reply != nullptr) return Reply(static_cast<redisReply*>(reply));
+    ESA_RETURN_IF_ERROR(LimitWait("receive"));
+    if (redisBufferRead(context_.get()) != REDIS_OK) return BreakBySystem("receive");
+  }
+}
+
+Error RedisConnection::ErrorOf(const RedisReply& reply, const std::string& command) {
+  if (reply.kind == Kind::kError) return Refusal(reply.text, command);
+  return Unexpected(NameOf(reply.kind), command);
+}
+
+Result<RedisConnection::Reply> RedisConnection::Read(Kind expected) {
+  const std::string command = std::move(commands_.front());
+  commands_.pop_front();
+  ESA_ASSIGN_OR_RETURN(Reply reply, NextReply());
+  const Kind kind = KindOf(*reply);
+  if (kind == expected) return reply;
+  if (kind == Kind::kError) return Refusal(TextOf(*reply), command);
+  return Unexpected(NameOf(kind), command);
 }
 
 Status RedisConnection::ReadStatus() {
@@ -273,43 +281,38 @@ Status RedisConnection::ReadStatus() {
 }
 
 Result<std::int64_t> RedisConnection::ReadInteger() {
-  const auto reply = Read(Kind::kInteger);
-  if (!reply) return reply.error();
-  return reply->integer;
+  ESA_ASSIGN_OR_RETURN(const Reply reply, Read(Kind::kInteger));
+  return std::int64_t{reply->integer};
 }
 
 Result<std::string> RedisConnection::ReadBulk() {
-  auto reply = Read(Kind::kBulk);
-  if (!reply) return reply.error();
-  return std::move(reply->text);
+  ESA_ASSIGN_OR_RETURN(const Reply reply, Read(Kind::kBulk));
+  return std::string(TextOf(*reply));
 }
 
 Result<std::vector<RedisReply>> RedisConnection::ReadArray() {
-  auto reply = Read(Kind::kArray);
-  if (!reply) return reply.error();
-  return std::move(reply->elements);
+  ESA_ASSIGN_OR_RETURN(const Reply reply, Read(Kind::kArray));
+  return ValueOf(*reply).elements;
 }
 
 Result<std::size_t> RedisConnection::ReadBulkInto(std::span<std::byte> destination) {
-  const std::string command = TakeCommand();
-  if (failure_) return *failure_;
-  const Result<std::string> read = ReadLine();
-  if (!read) return read.error();
-  const std::string& line = *read;
-  if (line.front() == '-') return ErrorOf({.kind = Kind::kError, .text = line.substr(1)}, command);
-  if (line.front() != '$') return ProtocolError("no string in reply to " + command);
-  ESA_ASSIGN_OR_RETURN(const std::int64_t bytes, NumberIn(line));
-  if (bytes < 0 || static_cast<std::uint64_t>(bytes) > destination.size()) {
-    return ProtocolError("a string of " + std::to_string(bytes) + " bytes in reply to " + command +
-                         ", expected at most " + std::to_string(destination.size()));
+  const std::string command = commands_.front();
+  ESA_ASSIGN_OR_RETURN(const Reply reply, Read(Kind::kBulk));
+  const std::string_view text = TextOf(*reply);
+  if (text.size() > destination.size()) {
+    return Unexpected("a string of " + std::to_string(text.size()) + " bytes, expected at most " +
+                          std::to_string(destination.size()),
+                      command);
   }
-  ESA_RETURN_IF_ERROR(ReadBytes(destination.first(static_cast<std::size_t>(bytes))));
-  ESA_RETURN_IF_ERROR(ReadTerminator());
-  return static_cast<std::size_t>(bytes);
+  std::memcpy(destination.data(), text.data(), text.size());
+  return text.size();
 }
 
 bool RedisConnection::IsIdle() const {
-  return !failure_ && commands_.empty() && segments_.empty() && begin_ == end_ && socket_.IsQuiet();
+  const redisReader& reader = *context_->reader;
+  if (failure_ || !commands_.empty() || reader.pos != reader.len) return false;
+  char byte = 0;
+  return recv(context_->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 }  // namespace esa

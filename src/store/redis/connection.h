@@ -1,11 +1,10 @@
 // One connection to a Redis server: commands out, replies in, in order, any number under way.
 //
-// Speaks RESP2 (https://redis.io/docs/reference/protocol-spec/). Large arguments go out from the
-// caller's memory and large replies come in to it, without a copy between: a slice is most of what
-// moves. After an error of the connection itself (not of a command) it is broken for good, and all
+// hiredis speaks the protocol; here are deadlines, an alarm that ends waits, and errors in our
+// words. After an error of the connection itself (not of a command) it is broken for good, and all
 // that follows fails with that error; so a caller may read the replies to a pipeline one by one
 // without looking whether the last one failed.
-// Threading: one thread at a time.
+// Threading: one thread at a time; the alarm is rung from any.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +20,11 @@
 
 #include "esa/block_store.h"
 #include "esa/result.h"
-#include "store/redis/socket.h"
+#include "store/redis/alarm.h"
 #include "store/redis/url.h"
+
+struct redisContext;
+struct redisReply;
 
 namespace esa {
 
@@ -38,16 +40,20 @@ class RedisConnection {
  public:
   using Deadline = BlockStore::Deadline;
 
-  // Connected, authenticated, at the database, and the server answers. Errors of all calls: those
-  // of Socket; what the server refuses: kResourceExhausted (OOM), kDataError (a value of another
-  // type), kIoError. Messages begin with the endpoint and the command.
-  static Result<std::unique_ptr<RedisConnection>> Open(const RedisUrl& url, const Alarm* alarm,
+  // Connected, authenticated, at the database, and the server answers. Connecting takes 2 s at
+  // most, for each address of a host, and only then knows the alarm; `alarm` outlives the
+  // connection; null: none. A host's name is resolved by the system, which may take longer than
+  // the deadline. Errors of all calls: kIoError, kDeadlineExceeded, kCancelled (the alarm); what
+  // the server refuses: kResourceExhausted (OOM), kDataError (a value of another type), kIoError.
+  // Messages begin with the endpoint, and the command where one is to blame.
+  static Result<std::unique_ptr<RedisConnection>> Open(const RedisUrl& url, Alarm* alarm,
                                                        Deadline deadline);
+  ~RedisConnection();
 
   // Of all that follows.
   void SetDeadline(Deadline deadline) { deadline_ = deadline; }
 
-  // Adds a command to what Send sends. Arguments of 4096 bytes or more must live until then.
+  // Adds a command to what Send sends.
   void Append(std::span<const std::string_view> arguments);
   void Append(std::initializer_list<std::string_view> arguments) {
     Append(std::span(arguments.begin(), arguments.size()));
@@ -69,39 +75,33 @@ class RedisConnection {
   bool IsIdle() const;
 
  private:
-  RedisConnection(Socket socket, std::string endpoint);
+  struct FreeContext {
+    void operator()(redisContext* context) const;
+  };
+  struct FreeReply {
+    void operator()(redisReply* reply) const;
+  };
+  using Context = std::unique_ptr<redisContext, FreeContext>;
+  using Reply = std::unique_ptr<redisReply, FreeReply>;
+
+  RedisConnection(Context context, std::string endpoint, Alarm* alarm, Deadline deadline);
+  static Result<Context> Connect(const RedisUrl& url, Deadline deadline);
   Status Greet(const RedisUrl& url);
 
-  Result<RedisReply> Read(RedisReply::Kind expected);
-  Result<RedisReply> ReadAny(int depth);
-  Result<RedisReply> ReadElements(std::int64_t count, int depth);
-  Result<std::string> ReadLine();
-  Result<std::int64_t> NumberIn(std::string_view line);
-  Status ReadBytes(std::span<std::byte> to);
-  Status ReadTerminator();
-  Status Fill(std::span<std::byte> ahead, std::size_t* taken_ahead);
+  Result<Reply> Read(RedisReply::Kind expected);
+  Result<Reply> NextReply();
+  Status LimitWait(const char* operation);
   Error Break(Error error);
-  Error ProtocolError(const std::string& what);
-  std::string TakeCommand();
+  Error BreakBySystem(const char* operation);
+  Error Refusal(std::string_view text, const std::string& command);
+  Error Unexpected(const std::string& found, const std::string& command);
 
-  struct Segment {
-    const char* external = nullptr;  // null: in text_
-    std::size_t at = 0;              // in text_
-    std::size_t bytes = 0;
-  };
-  void AppendText(std::string_view text);
-  void AppendCount(char kind, std::size_t count);
-
-  Socket socket_;
+  const Context context_;
   const std::string endpoint_;
+  Alarm* const alarm_;
   Deadline deadline_;
   std::optional<Error> failure_;
   std::deque<std::string> commands_;  // names of those without a reply
-  std::string text_;                  // to be sent: protocol and small arguments
-  std::vector<Segment> segments_;     // to be sent
-  std::vector<std::byte> buffer_;     // received; [begin_, end_) not yet read
-  std::size_t begin_ = 0;
-  std::size_t end_ = 0;
 };
 
 }  // namespace esa

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "esa/result.h"
+#include "store/redis/alarm.h"
 #include "store/redis/connection.h"
-#include "store/redis/socket.h"
 #include "store/redis/url.h"
 
 namespace esa {

@@ -1,8 +1,11 @@
 #include "store/redis/url.h"
 
+#include <sys/un.h>
+
 #include <charconv>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/status_macros.h"
 
@@ -14,7 +17,7 @@ constexpr char kExpected[] =
     "/path";
 constexpr std::string_view kTcpScheme = "redis://";
 constexpr std::string_view kUnixScheme = "redis+unix://";
-constexpr char kDefaultPort[] = "6379";
+constexpr int kDefaultPort = 6379;
 
 Error Wrong(const std::string& what) { return InvalidArgument("redis_url: " + what); }
 
@@ -63,10 +66,11 @@ Status TakeCredentials(std::string_view* rest, RedisUrl* url) {
 }
 
 Status TakePort(std::string_view port, RedisUrl* url) {
-  if (!ParseNumber(port, 1, 65535)) {
+  const std::optional<int> number = ParseNumber(port, 1, 65535);
+  if (!number) {
     return Wrong("port is \"" + std::string(port) + "\", expected 1 to 65535");
   }
-  url->port = port;
+  url->port = *number;
   return {};
 }
 
@@ -95,12 +99,23 @@ Status TakeDatabase(std::string_view text, RedisUrl* url) {
   return {};
 }
 
+// hiredis cuts a longer path short, and connects to who knows what.
+Result<RedisUrl> WithSocketPath(RedisUrl url, std::string_view path) {
+  constexpr std::size_t kMaxBytes = sizeof(sockaddr_un::sun_path) - 1;
+  if (path.size() > kMaxBytes) {
+    return Wrong("the path of the socket has " + std::to_string(path.size()) +
+                 " bytes, expected at most " + std::to_string(kMaxBytes));
+  }
+  url.socket_path = path;
+  return url;
+}
+
 }  // namespace
 
 std::string RedisUrl::Endpoint() const {
   if (!socket_path.empty()) return "redis " + socket_path;
   const bool v6 = host.find(':') != std::string::npos;
-  std::string text = "redis " + (v6 ? "[" + host + "]" : host) + ":" + port;
+  std::string text = "redis " + (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
   return database == 0 ? text : text + "/" + std::to_string(database);
 }
 
@@ -117,8 +132,7 @@ Result<RedisUrl> ParseRedisUrl(const std::string& text) {
     if (!rest.starts_with('/') || rest.size() < 2) {
       return Wrong(std::string("has no absolute path of a socket, ") + kExpected);
     }
-    url.socket_path = rest;
-    return url;
+    return WithSocketPath(std::move(url), rest);
   }
   if (!rest.starts_with(kTcpScheme)) return Wrong(std::string("unknown scheme, ") + kExpected);
   rest.remove_prefix(kTcpScheme.size());

@@ -12,7 +12,7 @@ namespace esa {
 struct RedisUrl {
   std::string socket_path = {};  // of a Unix socket; empty: host and port
   std::string host = {};
-  std::string port = {};
+  int port = 0;
   std::string user = {};  // empty: the default user
   std::string password = {};
   int database = 0;

@@ -23,11 +23,11 @@ std::string Refusal(const std::string& text) {
 TEST(RedisUrl, ReadsHostPortAndDatabase) {
   const RedisUrl plain = Parsed("redis://cache");
   EXPECT_EQ(plain.host, "cache");
-  EXPECT_EQ(plain.port, "6379");
+  EXPECT_EQ(plain.port, 6379);
   EXPECT_EQ(plain.database, 0);
   EXPECT_EQ(plain.Endpoint(), "redis cache:6379");
   const RedisUrl full = Parsed("redis://10.0.0.7:7000/12");
-  EXPECT_EQ(full.port, "7000");
+  EXPECT_EQ(full.port, 7000);
   EXPECT_EQ(full.database, 12);
   EXPECT_EQ(full.Endpoint(), "redis 10.0.0.7:7000/12");
   EXPECT_EQ(Parsed("redis://cache/").database, 0);
@@ -36,9 +36,9 @@ TEST(RedisUrl, ReadsHostPortAndDatabase) {
 TEST(RedisUrl, ReadsIpV6) {
   const RedisUrl url = Parsed("redis://:x@[::1]:7000");
   EXPECT_EQ(url.host, "::1");
-  EXPECT_EQ(url.port, "7000");
+  EXPECT_EQ(url.port, 7000);
   EXPECT_EQ(url.Endpoint(), "redis [::1]:7000");
-  EXPECT_EQ(Parsed("redis://[fe80::1]").port, "6379");
+  EXPECT_EQ(Parsed("redis://[fe80::1]").port, 6379);
 }
 
 TEST(RedisUrl, ReadsCredentials) {
