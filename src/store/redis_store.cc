@@ -391,17 +391,20 @@ StoreStats RedisStore::Stats() const {
 
 // A promise that Redis keeps or breaks by its own configuration is refused rather than ignored.
 Status CheckConfig(const StoreConfig& config) {
-  if (config.capacity_bytes != 0) {
+  // Above other tiers it is these that bound and sync.
+  const bool lowest = config.backend.find('|') == std::string::npos;
+  if (lowest && config.capacity_bytes != 0) {
     return Unsupported("capacity_bytes: is " + std::to_string(config.capacity_bytes) +
                        ", expected 0 with redis: the server bounds itself by its own maxmemory");
   }
-  if (config.durability != Durability::kNone) {
+  if (lowest && config.durability != Durability::kNone) {
     return Unsupported(
-        "durability: is commit, expected none with redis: what survives a loss of "
+        "durability: is commit, expected none with redis as the lowest tier: what survives a loss "
+        "of "
         "power is set by the server's own appendonly and appendfsync");
   }
-  const char* key = std::getenv("ESA_STORE_KEY");
-  if (!config.encryption_key_file.empty() || (key != nullptr && *key != '\0')) {
+  // Also when the variable is empty: a secret that did not arrive must not turn encryption off.
+  if (!config.encryption_key_file.empty() || std::getenv("ESA_STORE_KEY") != nullptr) {
     return Unsupported(
         "encryption_key_file: is set, expected none with redis, which keeps plain "
         "blocks");

@@ -3,7 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
 
+#include "store/checksum.h"
 #include "store/posix/block_format.h"
 #include "store/testing/redis_fixture.h"
 
@@ -200,6 +204,70 @@ TEST_F(RedisStore, AnotherBlocksValueIsNotServed) {
   EXPECT_FALSE(LoadAll(*store, a).ok());
   EXPECT_FALSE(Hit(*store, a));
   EXPECT_TRUE(LoadAll(*store, b).ok());
+}
+
+TEST_F(RedisStore, AForeignValueIsACountedMissUntilItsBlockIsWritten) {
+  const auto store = Open();
+  const SampleBlock block(1);
+  DumpAll(*store, block);
+  const std::string key = OnlyKey();
+  std::string value = server_->Get(key);
+  const auto bytes = std::as_writable_bytes(std::span(value));
+  bytes[kFlagsAt + 1] = std::byte{1};  // a flag of a later version, and a sound checksum
+  const std::uint64_t sum = Checksum(bytes.first(kFieldsSumAt));
+  std::memcpy(bytes.data() + kFieldsSumAt, &sum, sizeof(sum));
+  ASSERT_TRUE(server_->Do({"SET", key, value}).ok());
+  const auto reader = Open();  // has no head at hand
+  EXPECT_TRUE(FailsWith(LoadPart(*reader, block, 0), ErrorCode::kNotFound));
+  EXPECT_EQ(server_->Get(key), value);
+  EXPECT_FALSE(Hit(*reader, block));
+  EXPECT_EQ(reader->Stats().foreign_blocks, 1u);
+  EXPECT_EQ(reader->Stats().quarantined_blocks, 0u);
+  EXPECT_THAT(DumpAll(*reader, block).failures, IsEmpty());
+  EXPECT_TRUE(LoadAll(*reader, block).ok());
+}
+
+TEST_F(RedisStore, BelowFoldersLeavesTheBoundToThem) {
+  const TemporaryFolder folder;
+  config_.backend = "posix|redis";
+  config_.storage_backends = {folder.path() + "/a"};
+  config_.capacity_bytes = 3 * BlockAreas(kSmallLayout).file_bytes;
+  const auto store = Open();
+  for (std::uint32_t seed = 1; seed <= 6; ++seed) {
+    EXPECT_THAT(DumpAll(*store, SampleBlock(seed)).failures, IsEmpty());
+    ASSERT_TRUE(store->Flush(Soon()).ok());
+  }
+  const StoreStats stats = store->Stats();
+  ASSERT_THAT(stats.tiers, SizeIs(2));
+  EXPECT_EQ(stats.tiers[0].blocks, 3u);
+  EXPECT_EQ(stats.tiers[1].blocks, 6u);
+  for (std::uint32_t seed = 1; seed <= 6; ++seed) {
+    EXPECT_TRUE(LoadAll(*store, SampleBlock(seed)).ok()) << seed;
+  }
+}
+
+TEST_F(RedisStore, AStackDoesNotHideWhatItsLowestTierRefuses) {
+  const TemporaryFolder folder;
+  config_.storage_backends = {folder.path() + "/a"};
+  const std::string key_file = folder.path() + "/key";
+  std::ofstream(key_file) << std::string(64, '1');
+  std::filesystem::permissions(key_file, std::filesystem::perms::owner_read);
+  for (const char* backend : {"memory|redis", "posix|redis", "memory|posix|redis"}) {
+    config_.backend = backend;
+    config_.durability = Durability::kCommit;
+    EXPECT_THAT(Refusal(), HasSubstr("none with redis as the lowest tier")) << backend;
+    config_.durability = Durability::kNone;
+    config_.encryption_key_file = key_file;
+    EXPECT_THAT(Refusal(), HasSubstr("plain blocks")) << backend;
+    config_.encryption_key_file.clear();
+  }
+  config_.backend = "memory|redis";
+  config_.capacity_bytes = 1u << 30;
+  EXPECT_THAT(Refusal(), HasSubstr("maxmemory"));
+  // Above a tier that keeps the promises they are not redis's.
+  config_.backend = "redis|posix";
+  config_.durability = Durability::kCommit;
+  EXPECT_EQ(Refusal(), "accepted");
 }
 
 TEST_F(RedisStore, LoadsManyPartsInPipelines) {

@@ -109,7 +109,7 @@ TEST_P(StoreLimits, TakesATaskLargerThanTheQueue) {
 }
 
 TEST_P(StoreLimits, ServesManyThreadsUnderEviction) {
-  const auto store = Open(BoundsItself() ? ConfigOfBlocks(8) : Config());
+  const auto store = Open(ConfigOfBlocks(8));
   constexpr std::uint32_t kSeeds = 24;
   std::vector<SampleBlock> samples;
   for (std::uint32_t seed = 0; seed < kSeeds; ++seed) samples.emplace_back(seed);

@@ -19,7 +19,8 @@ namespace esa::testing {
 
 inline std::vector<std::string> ConformanceBackends() {
   std::vector<std::string> names = BlockStoreNames();
-  names.insert(names.end(), {"memory|posix", "memory|memory", "memory|memory|posix"});
+  names.insert(names.end(),
+               {"memory|posix", "memory|memory", "memory|memory|posix", "memory|redis"});
   return names;
 }
 
@@ -67,7 +68,7 @@ class StoreConformance : public ::testing::TestWithParam<std::string> {
   }
 
   // Room for `blocks` small blocks and no further one, whatever a backend adds to their bytes; for
-  // one in the upper tiers of a stack.
+  // one in the upper tiers of a stack. What does not bound itself is bounded there alone.
   StoreConfig ConfigOfBlocks(std::uint64_t blocks) const {
     const auto probe = Open(Config());
     const SampleBlock sample(999);
@@ -76,7 +77,7 @@ class StoreConformance : public ::testing::TestWithParam<std::string> {
     const std::uint64_t bytes = probe->Stats().bytes;
     EXPECT_TRUE(probe->Remove(sample.id()).ok());
     StoreConfig config = Config();
-    config.capacity_bytes = blocks * bytes + bytes / 2;
+    if (BoundsItself()) config.capacity_bytes = blocks * bytes + bytes / 2;
     config.memory_bytes = bytes + bytes / 2;
     return config;
   }
