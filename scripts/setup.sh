@@ -7,8 +7,9 @@ packages=(
   cmake ninja-build g++ pkg-config
   libdnnl-dev
   nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libfmt-dev
-  libssl-dev liburing-dev libxxhash-dev libpcre2-dev libutf8proc-dev
+  libssl-dev libhiredis-dev liburing-dev libxxhash-dev libpcre2-dev libutf8proc-dev
   libgtest-dev libgmock-dev
+  redis-server  # of which the tests of the redis store start one of their own
   python3-jieba  # the word dictionary of Chinese metrics
 )
 for argument in "$@"; do

@@ -178,7 +178,8 @@ class BlockStore {
 };
 
 // The backend that `config.backend` names, or the stack of backends, such as "memory|posix".
-// Errors: unknown name, an unusable folder.
+// Errors: unknown name, an unusable folder or server; kUnsupported: the configuration asks for what
+// the backend cannot promise (of redis: capacity_bytes, durability, encryption).
 Result<std::unique_ptr<BlockStore>> CreateBlockStore(const StoreConfig& config,
                                                      const BlockLayout& layout);
 

@@ -25,7 +25,8 @@ struct StoreConfig {
   std::vector<std::string> storage_backends = {};  // folders; blocks are spread over them by id
   std::uint64_t capacity_bytes = 0;       // of each folder, or of memory alone; 0: not bounded
   std::uint64_t memory_bytes = 1u << 30;  // of `memory` as the nearer tier of a stack
-  std::string redis_url = {};             // redis://[:password@]host[:port][/database]
+  // redis://[[user]:password@]host[:port][/database], or redis+unix://[[user]:password@]/path
+  std::string redis_url = {};
 
   Durability durability = Durability::kNone;
   bool second_touch = false;              // admit a block only when it is offered again

@@ -81,6 +81,9 @@ Result<std::unique_ptr<BlockStore>> CreateStack(StoreConfig config, const BlockL
   if (!factory) return factory.error();
   auto upper = (*factory)(config, layout);
   if (!upper || names.size() == 1) return upper;
+  // capacity_bytes is the folders'. Redis below them bounds itself, and refuses the bound that no
+  // tier would keep.
+  if (names.front() == "posix" && names.back() == "redis") config.capacity_bytes = 0;
   auto lower = CreateStack(config, layout, names.subspan(1));
   if (!lower) return lower;
   return MakeStackedStore(*std::move(upper), *std::move(lower),

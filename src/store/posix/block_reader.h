@@ -10,12 +10,12 @@
 
 #include "esa/block_store.h"
 #include "store/block_id_hash.h"
+#include "store/lru_cache.h"
 #include "store/posix/aligned_bytes.h"
 #include "store/posix/block_format.h"
 #include "store/posix/file_system.h"
 #include "store/posix/folder.h"
 #include "store/posix/io_queue.h"
-#include "store/posix/lru_cache.h"
 
 namespace esa {
 

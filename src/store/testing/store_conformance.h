@@ -2,21 +2,25 @@
 // stacks of them.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "store/testing/redis_server.h"
 #include "store/testing/store_fixture.h"
 
 namespace esa::testing {
 
 inline std::vector<std::string> ConformanceBackends() {
   std::vector<std::string> names = BlockStoreNames();
-  names.insert(names.end(), {"memory|posix", "memory|memory", "memory|memory|posix"});
+  names.insert(names.end(),
+               {"memory|posix", "memory|memory", "memory|memory|posix", "memory|redis"});
   return names;
 }
 
@@ -29,10 +33,17 @@ inline std::string ConformanceName(const ::testing::TestParamInfo<std::string>& 
 
 class StoreConformance : public ::testing::TestWithParam<std::string> {
  protected:
+  void SetUp() override {
+    if (!NeedsRedis()) return;
+    if (!RedisServer::Installed()) GTEST_SKIP() << "there is no redis-server on the PATH";
+    redis_.emplace();
+  }
+
   StoreConfig Config() const {
     StoreConfig config;
     config.backend = GetParam();
     config.storage_backends = {folder_.path() + "/a"};
+    if (redis_) config.redis_url = redis_->url();
     return config;
   }
 
@@ -43,8 +54,21 @@ class StoreConformance : public ::testing::TestWithParam<std::string> {
     return *std::move(store);
   }
 
+  // A backend bounds itself, or refuses capacity_bytes (CreateBlockStore: kUnsupported) because
+  // another does: of a Redis server, its own maxmemory.
+  bool BoundsItself() const { return !NeedsRedis(); }
+
+  void ExpectCapacityRefused() const {
+    StoreConfig config = Config();
+    config.capacity_bytes = 1u << 30;
+    const auto store = CreateBlockStore(config, kSmallLayout);
+    ASSERT_FALSE(store.ok());
+    EXPECT_EQ(store.error().code, ErrorCode::kUnsupported);
+    EXPECT_THAT(store.error().message, ::testing::HasSubstr("maxmemory"));
+  }
+
   // Room for `blocks` small blocks and no further one, whatever a backend adds to their bytes; for
-  // one in the upper tiers of a stack.
+  // one in the upper tiers of a stack. What does not bound itself is bounded there alone.
   StoreConfig ConfigOfBlocks(std::uint64_t blocks) const {
     const auto probe = Open(Config());
     const SampleBlock sample(999);
@@ -53,7 +77,7 @@ class StoreConformance : public ::testing::TestWithParam<std::string> {
     const std::uint64_t bytes = probe->Stats().bytes;
     EXPECT_TRUE(probe->Remove(sample.id()).ok());
     StoreConfig config = Config();
-    config.capacity_bytes = blocks * bytes + bytes / 2;
+    if (BoundsItself()) config.capacity_bytes = blocks * bytes + bytes / 2;
     config.memory_bytes = bytes + bytes / 2;
     return config;
   }
@@ -65,7 +89,10 @@ class StoreConformance : public ::testing::TestWithParam<std::string> {
   }
 
  private:
+  bool NeedsRedis() const { return GetParam().find("redis") != std::string::npos; }
+
   TemporaryFolder folder_;
+  std::optional<RedisServer> redis_;
 };
 
 }  // namespace esa::testing
