@@ -105,6 +105,9 @@ struct StoreStats {
   std::uint64_t removed_leftovers = 0;   // temporary files of writers that died
   double dump_seconds = 0;               // of parts, from Dump to their end, summed
   double load_seconds = 0;               // of parts, from Load to their end, summed
+  std::uint64_t io_threads = 0;          // now; of a store on files
+  std::uint64_t uring_threads = 0;       // now; of these, which have io_uring
+  std::uint64_t direct_folders = 0;      // now; which are read and written with O_DIRECT
   std::uint64_t pending_tasks = 0;       // now
   std::uint64_t unwritten_bytes = 0;     // now; accepted, not yet in the lowest tier
   std::vector<StoreStats> tiers = {};    // of a stack, from the nearest on
@@ -164,8 +167,8 @@ class BlockStore {
   // A hint: most buffers of tasks will lie in here. It must stay mapped as long as the store lives.
   virtual void RegisterMemory(std::span<std::byte> memory) { (void)memory; }
 
-  // A pinned block is never evicted. Pins are counted, belong to this process, and may be set on
-  // blocks that are still open.
+  // This store never evicts a pinned block; docs/capacity.md says how far other processes know of
+  // it. Pins are counted, belong to this process, and may be set on blocks that are still open.
   virtual void Pin(std::span<const BlockId> ids) = 0;
   virtual void Unpin(std::span<const BlockId> ids) = 0;
 

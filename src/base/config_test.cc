@@ -132,7 +132,7 @@ TEST_F(ConfigFile, UnknownKeysAreNamedAtEveryLevel) {
 
 TEST_F(ConfigFile, WrongValuesSayWhatWasFoundAndExpected) {
   EXPECT_THAT(ErrorOf("a.yaml", "block_tokens: many\n"),
-              HasSubstr("block_tokens: found \"many\", expected a whole number from 1 to 65536"));
+              HasSubstr("block_tokens: found \"many\", expected a whole number from 2 to 4096"));
   EXPECT_THAT(ErrorOf("a.yaml", "kv_memory: 3 parsecs\n"), HasSubstr("kv_memory: size: found"));
   EXPECT_THAT(ErrorOf("a.yaml", "kv_dtype: int8\n"), HasSubstr("expected bf16 or f32"));
   EXPECT_THAT(ErrorOf("a.yaml", "store: posix\n"), HasSubstr("store: found \"posix\", expected"));

@@ -60,7 +60,7 @@ void EngineFlags::AddTo(CLI::App* command) {
 
 void EngineFlags::AddNumbersTo(CLI::App* command) {
   command->add_option("--block-tokens", block_tokens, "Tokens of a block")
-      ->check(CLI::Range(1, 65536))
+      ->check(CLI::Range(2, 4096))
       ->type_name("N")
       ->group(kGroup);
   command->add_option("--kv-dtype", kv_dtype, "Number format of KV: bf16 or f32")

@@ -313,5 +313,24 @@ TEST_F(CliWithModel, MetricsAreWrittenAtTheEnd) {
   EXPECT_THAT(failed.err, HasSubstr("none/esa.prom"));
 }
 
+TEST_F(StoreCli, BenchMeasuresAndLeavesNothing) {
+  const std::string dir = folder_ + "/disk";
+  std::filesystem::create_directories(dir);
+  const Outcome json = Run("store bench --dir " + dir +
+                          " --slice-bytes 4096 --bytes 1MiB --rounds 1 --depth 4 --json");
+  ASSERT_EQ(json.code, 0) << json.err;
+  const Json result = Json::parse(json.out);
+  EXPECT_EQ(result["slice_bytes"], 4096);
+  for (const char* key : {"dump_gbps", "load_gbps", "load_unverified_gbps", "selection_gbps",
+                          "dump_cpu_s_per_gb", "selection_p99_ms", "lookup_1000_ms"}) {
+    EXPECT_GT(result[key].get<double>(), 0) << key;
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(dir));
+  const Outcome odd = Run("store bench --dir " + dir + " --slice-bytes 5000");
+  EXPECT_NE(odd.code, 0);
+  EXPECT_THAT(odd.err, HasSubstr("slice_bytes"));
+  EXPECT_NE(Run("store bench --dir /proc/nowhere --bytes 1MiB").code, 0);
+}
+
 }  // namespace
 }  // namespace esa

@@ -196,6 +196,71 @@ INSTANTIATE_TEST_SUITE_P(Areas, DamagedStoreTest,
 
 // Each attempt to restore gets one part further and finds the next damaged block, until the engine
 // computes all.
+// Whatever the store does with the blocks, the answers are those of the first run.
+class StoreSettingsTest : public testing::Test {
+ protected:
+  Completion Run(const StoreConfig& store, std::uint64_t kv_slots) {
+    EngineConfig config = TestConfig();
+    config.sparse.name = "ESA";
+    config.kv_memory_bytes = kv_slots * kSliceBytes;
+    config.store = store;
+    config.store.storage_backends = {folder_.path().string()};
+    return Answer(*Open(config), RandomPrompt(10 * kBlockTokens + 5, 11),
+                  {.max_tokens = 40, .ignore_eos = true});
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(StoreSettingsTest, SecondTouchStoresWhatIsAskedTwice) {
+  StoreConfig store;
+  store.second_touch = true;
+  const Completion first = Run(store, 1000);
+  EXPECT_TRUE(BlockFiles(folder_.path()).empty());
+  EXPECT_EQ(Run(store, 1000).token_ids, first.token_ids);
+  EXPECT_EQ(BlockFiles(folder_.path()).size(), 10u);
+  const Completion third = Run(store, 1000);
+  EXPECT_EQ(third.token_ids, first.token_ids);
+  EXPECT_EQ(third.stats.restored_tokens, 10 * kBlockTokens);
+}
+
+TEST_F(StoreSettingsTest, WhatDoesNotFitInMemoryIsStoredAtTheFirstTouch) {
+  const Completion first = Run({}, 1000);
+  std::filesystem::remove_all(folder_.path());
+  StoreConfig store;
+  store.second_touch = true;
+  const Completion spilled = Run(store, 14);
+  EXPECT_EQ(spilled.token_ids, first.token_ids);
+  EXPECT_FALSE(spilled.stats.degraded);
+  EXPECT_FALSE(BlockFiles(folder_.path()).empty());
+}
+
+TEST_F(StoreSettingsTest, AStackAndAKeyChangeNoAnswer) {
+  const Completion plain = Run({}, 14);
+  StoreConfig stack;
+  stack.backend = "memory|posix";
+  stack.memory_bytes = 1 << 20;
+  for (int i = 0; i < 2; ++i) {
+    const Completion stacked = Run(stack, 14);
+    EXPECT_EQ(stacked.token_ids, plain.token_ids);
+    EXPECT_EQ(stacked.stats.restored_tokens, 10 * kBlockTokens);
+  }
+  StoreConfig encrypted;
+  encrypted.encryption_key_file = folder_.path().string() + ".key";
+  std::ofstream(encrypted.encryption_key_file) << std::string(64, 'c');
+  std::filesystem::permissions(
+      encrypted.encryption_key_file,
+      std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  // Blocks of before are foreign: computed, and stored anew.
+  const Completion sealed = Run(encrypted, 14);
+  EXPECT_EQ(sealed.token_ids, plain.token_ids);
+  EXPECT_EQ(sealed.stats.restored_tokens, 0);
+  const Completion opened = Run(encrypted, 14);
+  EXPECT_EQ(opened.token_ids, plain.token_ids);
+  EXPECT_EQ(opened.stats.restored_tokens, 10 * kBlockTokens);
+  std::filesystem::remove(encrypted.encryption_key_file);
+}
+
 TEST(RestoreTest, DamageFoundPieceByPieceIsComputedAgain) {
   constexpr std::uint64_t kSlices = 4;  // of a block of this model
   constexpr std::int64_t kPromptBlocks = 14;

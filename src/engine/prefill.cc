@@ -87,7 +87,8 @@ Status PrefillPass::CheckLayerFits() const {
 void PrefillPass::OpenBlock(const BlockKey& key, std::int64_t block) {
   BlockStore* store = core_.working_set->store();
   const BlockId parent = block == 0 ? core_.hasher->Root() : seq_.cache.id(block - 1);
-  const Result<bool> opened = store->Begin(key, parent);
+  const Result<bool> opened =
+      store->Begin(key, parent, core_.may_spill ? Admission::kRequired : Admission::kOptional);
   if (!opened) {
     core_.working_set->CountFailedDump(opened.error());
     return;

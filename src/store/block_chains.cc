@@ -48,8 +48,8 @@ std::vector<BlockChains::Place> BlockChains::InOrder() const {
       order.push_back(place);
       const std::vector<std::size_t>& children = children_[place.block];
       const std::uint64_t forks = place.forks + (children.size() > 1 ? 1 : 0);
-      for (const std::size_t child : std::views::reverse(children)) {
-        waiting.push_back({.block = child, .depth = place.depth + 1, .forks = forks});
+      for (auto child = children.rbegin(); child != children.rend(); ++child) {
+        waiting.push_back({.block = *child, .depth = place.depth + 1, .forks = forks});
       }
     }
   }

@@ -69,36 +69,24 @@ class IoPool::Worker {
 };
 
 IoPool::IoPool(int threads, std::uint64_t queue_bytes, QueueFactory make_queue)
-    : queue_bytes_(queue_bytes), make_queue_(std::move(make_queue)) {
-  working_threads_ = static_cast<std::size_t>(threads);
+    : num_threads_(static_cast<std::size_t>(threads)),
+      queue_bytes_(queue_bytes),
+      make_queue_(std::move(make_queue)) {
   for (int i = 0; i < threads; ++i) {
-    threads_.emplace_back([this] {
-      Worker(this).Work();
-      std::lock_guard lock(mutex_);
-      --working_threads_;
-      left_.notify_all();
-    });
+    threads_.emplace_back([this] { Worker(this).Work(); });
   }
 }
 
-IoPool::~IoPool() { Stop(std::chrono::milliseconds::max()); }
+IoPool::~IoPool() { Stop(); }
 
-bool IoPool::Stop(std::chrono::milliseconds patience) {
-  bool left = true;
+void IoPool::Stop() {
   {
-    std::unique_lock lock(mutex_);
+    std::lock_guard lock(mutex_);
     stopping_ = true;
-    work_.notify_all();
-    const auto all_left = [&] { return working_threads_ == 0; };
-    if (patience == std::chrono::milliseconds::max()) {
-      left_.wait(lock, all_left);
-    } else {
-      left = left_.wait_for(lock, patience, all_left);
-    }
   }
-  for (std::thread& thread : threads_) left ? thread.join() : thread.detach();
+  work_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
   threads_.clear();
-  return left;
 }
 
 bool IoPool::Admit(std::uint64_t bytes, std::chrono::steady_clock::time_point deadline) {

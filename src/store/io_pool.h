@@ -44,9 +44,8 @@ class IoPool {
   // Runs what is queued and joins the threads.
   ~IoPool();
 
-  // As the destructor, but gives up when a job has hung for so long: the threads are then on their
-  // own and use the pool still, which must never be destroyed. False: that is so.
-  bool Stop(std::chrono::milliseconds patience);
+  // As the destructor does.
+  void Stop();
 
   // Blocks until `bytes` fit the bound beside what is admitted and not given back, or nothing is:
   // more than the bound goes alone. Callers are served one after the other. False: the deadline
@@ -57,6 +56,8 @@ class IoPool {
 
   void Submit(Lane lane, Job job);
 
+  std::size_t threads() const { return num_threads_; }
+
   // Takes the queued jobs of a tag out of the queue and drops them, on the caller's thread.
   void Drop(std::uint64_t tag);
 
@@ -66,15 +67,14 @@ class IoPool {
   bool TryPop(Job* job);
   bool WaitPop(Job* job);  // false: stopped, and nothing is left to do
 
+  const std::size_t num_threads_;
   const std::uint64_t queue_bytes_;
   const QueueFactory make_queue_;
   std::timed_mutex admission_;  // held by the one caller that waits for room
   std::mutex mutex_;
   std::condition_variable room_;
   std::condition_variable work_;
-  std::condition_variable left_;
   bool stopping_ = false;                 // guarded by mutex_
-  std::size_t working_threads_ = 0;       // guarded by mutex_
   std::uint64_t admitted_bytes_ = 0;      // guarded by mutex_
   std::array<std::deque<Job>, 3> lanes_;  // guarded by mutex_; by Lane
   std::vector<std::thread> threads_;      // last: they use all of the above

@@ -19,6 +19,9 @@ namespace {
 
 constexpr int kMaxIoThreads = 256;
 constexpr int kMaxIoDepth = 4096;
+constexpr std::size_t kFirstPrefixStep = 32;
+
+enum class Place { kStored, kRefused, kFree };  // of a block that shall begin
 
 // A thread that hangs in the disk goes on using this: better kept than waited for, or destroyed.
 void Keep(std::unique_ptr<BlockIo> hung) {
@@ -52,11 +55,13 @@ class PosixStore final : public BlockStore {
   void RegisterMemory(std::span<std::byte> memory) override { io_->memory().Add(memory); }
   void Pin(std::span<const BlockId> ids) override;
   void Unpin(std::span<const BlockId> ids) override;
-  Status Remove(const BlockId& id) override { return io_->FolderOf(id).Remove(id); }
+  Status Remove(const BlockId& id) override {
+    return io_->InTime<Status>([io = io_.get(), id] { return io->FolderOf(id).Remove(id); });
+  }
   StoreStats Stats() const override;
 
  private:
-  bool IsHit(const BlockKey& key, std::int64_t stamp_us);
+  std::vector<bool> AreHits(std::span<const BlockKey> keys, std::int64_t stamp_us);
   std::int64_t StampBelowParent(const BlockId& parent);
 
   const BlockLayout layout_;
@@ -72,30 +77,42 @@ PosixStore::~PosixStore() {
   if (!io_->Stop(timeout_)) Keep(std::move(io_));
 }
 
-bool PosixStore::IsHit(const BlockKey& key, std::int64_t stamp_us) {
-  const auto head = io_->HeadOf(key.id);
-  if (!head || !std::ranges::equal((*head)->tokens, key.tokens)) return false;
-  io_->FolderOf(key.id).Use(key.id, {io_->areas().file_bytes, stamp_us});
-  return true;
+// Hits are stamped from `stamp_us` downwards, by their places.
+std::vector<bool> PosixStore::AreHits(std::span<const BlockKey> keys, std::int64_t stamp_us) {
+  std::vector<BlockId> ids;
+  for (const BlockKey& key : keys) ids.push_back(key.id);
+  const std::vector<BlockIo::Head> heads = io_->HeadsOf(ids);
+  std::vector<bool> hits(keys.size());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    hits[i] = heads[i].ok() && std::ranges::equal((*heads[i])->tokens, keys[i].tokens);
+    if (!hits[i]) continue;
+    const std::int64_t stamp = stamp_us - static_cast<std::int64_t>(i);
+    io_->FolderOf(ids[i]).Use(ids[i], {io_->areas().file_bytes, stamp});
+  }
+  return hits;
 }
 
 std::vector<bool> PosixStore::Lookup(std::span<const BlockKey> keys) {
-  std::int64_t stamp_us = clock_.Take(static_cast<std::int64_t>(keys.size()));
-  std::vector<bool> hits(keys.size());
-  std::uint64_t num_hits = 0;
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    hits[i] = IsHit(keys[i], stamp_us--);
-    num_hits += hits[i] ? 1 : 0;
-  }
+  const std::int64_t stamp_us = clock_.Take(static_cast<std::int64_t>(keys.size()));
+  const std::vector<bool> hits = AreHits(keys, stamp_us);
+  const auto num_hits = static_cast<std::uint64_t>(std::ranges::count(hits, true));
   lookup_hits_ += num_hits;
   lookup_misses_ += keys.size() - num_hits;
   return hits;
 }
 
+// In growing steps: what lies behind the first miss is looked at for nothing.
 std::size_t PosixStore::LookupPrefix(std::span<const BlockKey> keys) {
   std::int64_t stamp_us = clock_.Take(static_cast<std::int64_t>(keys.size()));
   std::size_t hits = 0;
-  while (hits < keys.size() && IsHit(keys[hits], stamp_us--)) ++hits;
+  for (std::size_t step = kFirstPrefixStep; hits < keys.size(); step *= 2) {
+    const auto next = keys.subspan(hits, std::min(step, keys.size() - hits));
+    const std::vector<bool> found = AreHits(next, stamp_us);
+    const auto prefix = std::ranges::find(found, false) - found.begin();
+    hits += static_cast<std::size_t>(prefix);
+    stamp_us -= prefix;
+    if (static_cast<std::size_t>(prefix) < next.size()) break;
+  }
   lookup_hits_ += hits;
   if (hits < keys.size()) ++lookup_misses_;
   return hits;
@@ -114,19 +131,24 @@ Result<bool> PosixStore::Begin(const BlockKey& key, const BlockId& parent, Admis
   }
   // In this order: a block leaves the open ones only after it can be found stored.
   if (io_->writer().IsOpen(key.id)) return false;
-  Folder& folder = io_->FolderOf(key.id);
-  const auto head = io_->HeadOf(key.id);
-  // The file is looked for, other than by a lookup: false may cost the caller his only copy.
-  if (head.ok() && folder.Exists(key.id)) {
-    if (std::ranges::equal((*head)->tokens, key.tokens)) return false;
-    return InvalidArgument("block " + key.id.Hex() + ": stored with other tokens");
-  }
-  io_->reader().Drop(key.id);
-  if (!folder.Admit(key.id, io_->areas().file_bytes, admission)) {
-    ++refused_blocks_;
-    return false;
-  }
-  return io_->writer().Begin(folder, key, parent, StampBelowParent(parent));
+  const auto look = [io = io_.get(), id = key.id, admission,
+                     tokens =
+                         std::vector(key.tokens.begin(), key.tokens.end())]() -> Result<Place> {
+    Folder& folder = io->FolderOf(id);
+    const auto head = io->HeadOf(id);
+    // The file is looked for, other than by a lookup: false may cost the caller his only copy.
+    if (head.ok() && folder.Exists(id)) {
+      if (std::ranges::equal((*head)->tokens, tokens)) return Place::kStored;
+      return InvalidArgument("block " + id.Hex() + ": stored with other tokens");
+    }
+    io->reader().Drop(id);
+    return folder.Admit(id, io->areas().file_bytes, admission) ? Place::kFree : Place::kRefused;
+  };
+  const Result<Place> place = io_->InTime<Result<Place>>(look);
+  if (!place) return place.error();
+  if (*place == Place::kRefused) ++refused_blocks_;
+  if (*place != Place::kFree) return false;
+  return io_->writer().Begin(io_->FolderOf(key.id), key, parent, StampBelowParent(parent));
 }
 
 void PosixStore::Pin(std::span<const BlockId> ids) {

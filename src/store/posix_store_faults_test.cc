@@ -216,6 +216,22 @@ TEST_F(PosixStoreFaults, AHungDiskHangsNobody) {
   std::this_thread::sleep_until(start + milliseconds(2500));
 }
 
+TEST_F(PosixStoreFaults, AHungDiskIsAMissAndNoBlockBegins) {
+  config_.timeout_ms = 60;
+  const SampleBlock block(1), late(2);
+  DumpAll(*Open(), block);
+  auto store = Open();
+  faults_->Delay(milliseconds(500));  // of reads: heads are not at hand
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_FALSE(Hit(*store, block));
+  EXPECT_EQ(store->Begin(block.key(), {}).error().code, ErrorCode::kDeadlineExceeded);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(400));
+  faults_->Clear();
+  std::this_thread::sleep_until(start + milliseconds(1500));
+  EXPECT_TRUE(Hit(*store, block));
+  EXPECT_THAT(DumpAll(*store, late).failures, IsEmpty());
+}
+
 TEST_F(PosixStoreFaults, CancelDropsWhatIsQueued) {
   const auto store = Open();
   const SampleBlock block(1);
@@ -248,6 +264,9 @@ TEST_F(PosixStoreFaults, ACancelledDumpFailsItsBlocks) {
   store->Cancel(dump);
   EXPECT_THAT(Finish(*store, dump).failures, Not(IsEmpty()));
   faults_->Clear();
+  for (const auto end = Soon(); Files(".tmp") > 0 && std::chrono::steady_clock::now() < end;) {
+    std::this_thread::sleep_for(milliseconds(5));
+  }
   EXPECT_EQ(Files(".tmp"), 0u);
   EXPECT_FALSE(Hit(*store, samples.back()));
   const TaskResult late = Finish(*store, store->Dump({samples.back().Write(0)}));

@@ -2,8 +2,8 @@
 //
 // All may run beside stores that work on the folder and touch nothing that one of them is writing.
 // What writes opens the folder as a store does, under the same locks, which removes what dead
-// writers left. Pins are a process's own: a block that another store has pinned may go, and is a
-// miss or a failed load there.
+// writers left. Pins are not looked at: a block that a store has pinned may go, and is a miss or a
+// failed load there.
 // Errors of all: those of store_inspect.h, and what the system refused.
 #pragma once
 

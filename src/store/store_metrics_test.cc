@@ -70,8 +70,8 @@ TEST(PrometheusText, HasEveryField) {
   auto& [backend, blocks, bytes, capacity_bytes, lookup_hits, lookup_misses, dumped_blocks,
          dumped_bytes, loaded_slices, loaded_bytes, evicted_blocks, quarantined_blocks,
          dump_failures, load_failures, cancelled_parts, refused_blocks, foreign_blocks,
-         promoted_blocks, removed_leftovers, dump_seconds, load_seconds, pending_tasks,
-         unwritten_bytes, tiers] = stats;
+         promoted_blocks, removed_leftovers, dump_seconds, load_seconds, io_threads, uring_threads,
+         direct_folders, pending_tasks, unwritten_bytes, tiers] = stats;
   std::map<std::string, std::uint64_t*> fields = {{"blocks", &blocks},
                                                   {"bytes", &bytes},
                                                   {"capacity_bytes", &capacity_bytes},
@@ -90,6 +90,9 @@ TEST(PrometheusText, HasEveryField) {
                                                   {"foreign_blocks_total", &foreign_blocks},
                                                   {"promoted_blocks_total", &promoted_blocks},
                                                   {"removed_leftovers_total", &removed_leftovers},
+                                                  {"io_threads", &io_threads},
+                                                  {"uring_threads", &uring_threads},
+                                                  {"direct_folders", &direct_folders},
                                                   {"pending_tasks", &pending_tasks},
                                                   {"unwritten_bytes", &unwritten_bytes}};
   std::uint64_t value = 1000;

@@ -65,7 +65,7 @@ Status ReadStore(const std::string& where, const nlohmann::json& object, StoreCo
 void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
   reader->Text("model", &config->model_dir);
   reader->Bytes("kv_memory", &config->kv_memory_bytes);
-  reader->Int("block_tokens", 1, 65536, &config->block_tokens);
+  reader->Int("block_tokens", 2, 4096, &config->block_tokens);
   ReadChoice<KvDtype>(reader, "kv_dtype", {{{"bf16", KvDtype::kBf16}, {"f32", KvDtype::kF32}}},
                       &config->kv_dtype);
   reader->Int("prefill_chunk_tokens", 1, 1 << 20, &config->prefill_chunk_tokens);

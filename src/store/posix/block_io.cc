@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <future>
+#include <thread>
 #include <utility>
 
 #include "store/checksum.h"
@@ -39,9 +41,12 @@ BlockIo::BlockIo(std::unique_ptr<FileSystem> files, std::unique_ptr<const BlockC
       reader_(*files_, layout, cipher_.get(), config.verify_checksums),
       pool_(ThreadsOf(config), config.queue_bytes, [this] { return MakeQueue(); }) {}
 
-std::unique_ptr<IoQueue> BlockIo::MakeQueue() const {
+std::unique_ptr<IoQueue> BlockIo::MakeQueue() {
   if (engine_ == IoEngine::kUring) {
-    if (auto queue = MakeUringQueue(depth_, memory_)) return *std::move(queue);
+    if (auto queue = MakeUringQueue(depth_, memory_)) {
+      ++uring_threads_;
+      return *std::move(queue);
+    }
   }
   return MakeSynchronousQueue();
 }
@@ -77,7 +82,20 @@ Status BlockIo::OpenFolders(const StoreConfig& config) {
 
 bool BlockIo::Stop(std::chrono::milliseconds patience) {
   tasks_.CancelAll([this](TaskId task) { pool_.Drop(task); });
-  return pool_.Stop(patience);
+  std::packaged_task<void()> close([this] {
+    pool_.Stop();
+    writer_.reset();
+    recency_writer_.reset();
+    folders_.clear();
+  });
+  const std::future<void> closed = close.get_future();
+  std::thread closer(std::move(close));
+  if (closed.wait_for(patience) == std::future_status::ready) {
+    closer.join();
+    return true;
+  }
+  closer.detach();
+  return false;
 }
 
 // Rendezvous hashing (Thaler, Ravishankar 1998): one folder more or less moves only the blocks
@@ -97,7 +115,22 @@ Folder& BlockIo::FolderOf(const BlockId& id) const {
   return *best;
 }
 
-Result<std::shared_ptr<const BlockHead>> BlockIo::HeadOf(const BlockId& id) {
+std::vector<BlockIo::Head> BlockIo::HeadsOf(std::span<const BlockId> ids) {
+  std::vector<std::future<Head>> reads(ids.size());
+  std::vector<std::shared_ptr<const BlockHead>> at_hand(ids.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    at_hand[i] = reader_.HeadAtHand(ids[i]);
+    if (at_hand[i] != nullptr) continue;
+    reads[i] = OnPool<Head>([this, id = ids[i]] { return HeadOf(id); });
+  }
+  std::vector<Head> heads;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    heads.push_back(at_hand[i] != nullptr ? Head(at_hand[i]) : Await<Head>(std::move(reads[i])));
+  }
+  return heads;
+}
+
+BlockIo::Head BlockIo::HeadOf(const BlockId& id) {
   Folder& folder = FolderOf(id);
   if (folder.Refused(id)) return NotFound("block " + id.Hex() + " was found corrupt");
   const bool known = folder.StampOf(id).has_value();
@@ -177,8 +210,7 @@ void BlockIo::Submit(TaskId task, std::shared_ptr<Writing> writing) {
     const Error error = DeadlineExceeded("block " + writing->run.block->head.id.Hex() +
                                          ": the queue of dumps had no room for " +
                                          std::to_string(timeout_.count()) + " ms");
-    writer_->Fail(*writing->run.block, error);
-    return Fail(*writing, error);
+    return FailBlock(*writing, error);
   }
   pool_.Submit(IoPool::Lane::kDump,
                {.tag = task,
@@ -224,10 +256,17 @@ void BlockIo::Fail(Writing& writing, const Error& error) {
 }
 
 void BlockIo::Drop(Writing& writing) {
-  const Error error =
-      Cancelled("block " + writing.run.block->head.id.Hex() + ": the dump was cancelled");
-  writer_->Fail(*writing.run.block, error);
+  FailBlock(writing,
+            Cancelled("block " + writing.run.block->head.id.Hex() + ": the dump was cancelled"));
+}
+
+// Whoever cancels must not wait for the disk: a thread of the pool removes the file.
+void BlockIo::FailBlock(Writing& writing, const Error& error) {
+  const std::shared_ptr<OpenBlock> block = writing.run.block;
+  writer_->MarkFailed(*block, error);
   Fail(writing, error);
+  const auto discard = [this, block] { writer_->Discard(*block); };
+  pool_.Submit(IoPool::Lane::kPrefetch, {.run = discard, .drop = discard});
 }
 
 // Loading.
@@ -359,6 +398,9 @@ void BlockIo::AddTo(StoreStats* stats) const {
     *stats = counters_;
   }
   for (const auto& folder : folders_) folder->AddTo(stats);
+  for (const auto& folder : folders_) stats->direct_folders += folder->direct() ? 1 : 0;
+  stats->io_threads = pool_.threads();
+  stats->uring_threads = uring_threads_;
   stats->pending_tasks = tasks_.Pending();
 }
 

@@ -6,8 +6,11 @@
 // Threading: all methods from any thread, but OpenFolders before all others.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -31,14 +34,25 @@ class BlockIo {
 
   Status OpenFolders(const StoreConfig& config);
 
-  // Ends all tasks and threads. False: a thread hangs in the disk, and uses this object for as
-  // long as it does.
+  // Ends all tasks and threads and closes the folders. False: that hangs in the disk, and uses this
+  // object for as long as it does.
   bool Stop(std::chrono::milliseconds patience);
 
   Folder& FolderOf(const BlockId& id) const;
 
-  // A verified head. A corrupt block goes to quarantine, a vanished one is forgotten.
-  Result<std::shared_ptr<const BlockHead>> HeadOf(const BlockId& id);
+  // Verified heads, by the ids; those that are not at hand are read together, by the pool. A
+  // corrupt block goes to quarantine, a vanished one is forgotten. kDeadlineExceeded: as InTime.
+  using Head = Result<std::shared_ptr<const BlockHead>>;
+  std::vector<Head> HeadsOf(std::span<const BlockId> ids);
+  Head HeadOf(const BlockId& id);  // the same, of one, on this thread
+
+  // Makes a call on a thread of the pool, so that a disk that hangs holds up the caller no longer
+  // than the timeout, and after that hardly, until it answers again: kDeadlineExceeded. The call
+  // must own all it uses, or have it of this object. T: a Result or Status.
+  template <class T>
+  T InTime(std::function<T()> call) {
+    return Await<T>(OnPool<T>(std::move(call)));
+  }
 
   TaskId Dump(const std::vector<SliceWrite>& writes);
   TaskId Load(const std::vector<SliceRead>& reads);
@@ -70,7 +84,26 @@ class BlockIo {
     Clock::time_point start = {};
   };
 
-  std::unique_ptr<IoQueue> MakeQueue() const;
+  template <class T>
+  std::future<T> OnPool(std::function<T()> call) {
+    auto result = std::make_shared<std::promise<T>>();
+    std::future<T> future = result->get_future();
+    const auto run = [result, call = std::move(call)] { result->set_value(call()); };
+    pool_.Submit(IoPool::Lane::kLoad, {.run = run, .drop = run});
+    return future;
+  }
+  template <class T>
+  T Await(std::future<T> future) {
+    const bool ended =
+        future.wait_for(hangs_ ? kHungPatience : timeout_) == std::future_status::ready;
+    hangs_ = !ended;
+    if (ended) return future.get();
+    return DeadlineExceeded("the disk of " + folders_.front()->path() + " does not answer");
+  }
+
+  static constexpr std::chrono::milliseconds kHungPatience{50};
+
+  std::unique_ptr<IoQueue> MakeQueue();
   void Submit(TaskId task, std::shared_ptr<Writing> writing);
   void Submit(TaskId task, std::shared_ptr<Reading> reading);
   bool Begin(Writing& writing, IoRequest* request);
@@ -78,6 +111,7 @@ class BlockIo {
   void End(Writing& writing, const IoRequest& request);
   void End(Reading& reading, const IoRequest& request);
   void Fail(Writing& writing, const Error& error);
+  void FailBlock(Writing& writing, const Error& error);
   void Drop(Writing& writing);
   void Drop(Reading& reading);
   void EndPart(Reading& reading, std::size_t index, const Status& status);
@@ -105,6 +139,8 @@ class BlockIo {
   std::unique_ptr<BlockWriter> writer_;  // after the folders its blocks lie in
   TaskTable tasks_;
   RegisteredMemory memory_;
+  std::atomic<std::uint64_t> uring_threads_{0};
+  std::atomic<bool> hangs_{false};  // the latest call in time was not
   mutable std::mutex counters_mutex_;
   StoreStats counters_;  // guarded by counters_mutex_; what the folders do not know
   IoPool pool_;          // last: its threads use all of the above

@@ -80,6 +80,11 @@ Result<std::shared_ptr<const BlockHead>> BlockReader::Head(const Folder& folder,
   return head;
 }
 
+std::shared_ptr<const BlockHead> BlockReader::HeadAtHand(const BlockId& id) {
+  std::uint64_t ignored = 0;
+  return heads_.Get(id, &ignored);
+}
+
 Status BlockReader::Read(const Folder& folder, const BlockId& id, std::uint32_t part,
                          std::byte* destination) {
   PartRun run{.id = id, .first = part, .destinations = {destination}};

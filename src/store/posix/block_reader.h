@@ -43,6 +43,7 @@ class BlockReader {
   // Errors of both: kNotFound, kDataError (corrupt, cut short), kUnsupported (foreign), those of
   // the system. destination: as in SliceRead.
   Result<std::shared_ptr<const BlockHead>> Head(const Folder& folder, const BlockId& id);
+  std::shared_ptr<const BlockHead> HeadAtHand(const BlockId& id);  // null: it must be read
   Status Read(const Folder& folder, const BlockId& id, std::uint32_t part, std::byte* destination);
 
   // The same in two steps, for requests that are under way together. Prepare reads the head if it

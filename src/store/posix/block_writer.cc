@@ -232,9 +232,14 @@ void BlockWriter::DiscardIfIdle(OpenBlock& block) {
   block.folder->Release(areas_.file_bytes);
 }
 
-void BlockWriter::Fail(OpenBlock& block, Error error) {
+void BlockWriter::MarkFailed(OpenBlock& block, Error error) {
   std::lock_guard lock(block.mutex);
-  FailLocked(block, std::move(error));
+  if (!block.failure) block.failure = std::move(error);
+}
+
+void BlockWriter::Discard(OpenBlock& block) {
+  std::lock_guard lock(block.mutex);
+  DiscardIfIdle(block);
 }
 
 void BlockWriter::Abandon(const BlockId& id) {
@@ -245,7 +250,8 @@ void BlockWriter::Abandon(const BlockId& id) {
     if (node.empty()) return;
     block = std::move(node.mapped());
   }
-  Fail(*block, Cancelled("block " + id.Hex() + " was abandoned"));
+  MarkFailed(*block, Cancelled("block " + id.Hex() + " was abandoned"));
+  Discard(*block);
 }
 
 }  // namespace esa

@@ -76,8 +76,10 @@ class BlockWriter {
   // Takes note of a run's end; with the last slice commits the block, which sets `*committed`.
   Status Finish(SliceRun* run, const IoRequest& request, bool* committed);
 
-  // No slice of the block will be written any more; its file goes now, its name with Abandon.
-  void Fail(OpenBlock& block, Error error);
+  // No slice of the block will be written any more; its file goes with Discard, its name with
+  // Abandon. MarkFailed does no I/O.
+  void MarkFailed(OpenBlock& block, Error error);
+  void Discard(OpenBlock& block);
   void Abandon(const BlockId& id);
 
  private:

@@ -1,6 +1,9 @@
 #include "store/posix/checked_file.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "store/checksum.h"
@@ -38,11 +41,33 @@ Status WriteChecked(File& file, const std::string& path, std::span<const std::by
   return WriteFully(file, path, 0, bytes);
 }
 
+namespace {
+
+// Who holds the lock does so for a few calls, or for a scan; one that was stopped, for ever.
+constexpr std::chrono::seconds kLockPatience{10};
+constexpr std::chrono::microseconds kFirstPause{50};
+constexpr std::chrono::microseconds kLongestPause{5000};
+
+Result<std::unique_ptr<File>> LockInTime(FileSystem& files, const std::string& path) {
+  const auto deadline = std::chrono::steady_clock::now() + kLockPatience;
+  for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    auto file = files.Lock(path, false);
+    if (!file || *file != nullptr) return file;
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return DeadlineExceeded(path + ": another process has held its lock for " +
+                              std::to_string(kLockPatience.count()) + " s");
+    }
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+}  // namespace
+
 LockedNumbers::LockedNumbers(std::unique_ptr<File> file, std::string path)
     : file_(std::move(file)), path_(std::move(path)) {}
 
 Result<LockedNumbers> LockedNumbers::Lock(FileSystem& files, const std::string& path) {
-  auto file = files.Lock(path, true);
+  auto file = LockInTime(files, path);
   if (!file) return file.error();
   LockedNumbers numbers(*std::move(file), path);
   const auto payload = ReadChecked(*numbers.file_, path);

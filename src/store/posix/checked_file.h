@@ -27,6 +27,7 @@ Status WriteChecked(File& file, const std::string& path, std::span<const std::by
 class LockedNumbers {
  public:
   // Waits for the lock: it is held for a few calls of the file system, or for a scan.
+  // kDeadlineExceeded: its holder was stopped, or hangs.
   static Result<LockedNumbers> Lock(FileSystem& files, const std::string& path);
 
   bool whole() const { return whole_; }  // false: a new file, or not written to the end

@@ -24,15 +24,10 @@ Status Folder::MakeFanOut(const BlockId& id) {
 Status Folder::Commit(const std::string& temporary, const BlockId& id, BlockIndex::Entry entry) {
   // A filesystem that keeps no times costs recency after a restart, not the block.
   (void)files_.SetModified(temporary, entry.stamp_us + clock_ahead_us_);
-  if (Status renamed = RenameCounted(temporary, id, entry.bytes); !renamed) return renamed;
+  if (Status renamed = RenameCounted(temporary, id, entry); !renamed) return renamed;
   if (Status synced = SyncNameOf(id); !synced) {
     TakeBack(id, entry.bytes);
     return synced;
-  }
-  {
-    std::lock_guard lock(mutex_);
-    refused_.erase(id);
-    index_.Put(id, entry);
   }
   if (options_.on_gone) options_.on_gone(id);
   return {};
@@ -57,6 +52,16 @@ Status Folder::SyncNameOf(const BlockId& id) {
 }
 
 void Folder::Use(const BlockId& id, BlockIndex::Entry entry) {
+  {
+    std::lock_guard lock(mutex_);
+    if (index_.Find(id) != nullptr) {
+      if (index_.Touch(id, entry)) used_.push_back(id);
+      return;
+    }
+  }
+  // Another store's, or removed just now.
+  std::lock_guard names(ledger_mutex_);
+  if (!Exists(id)) return;
   std::lock_guard lock(mutex_);
   if (index_.Touch(id, entry)) used_.push_back(id);
 }
@@ -114,23 +119,32 @@ void Folder::Forget(const BlockId& id) {
 
 std::uint64_t Folder::BytesOf(const BlockId& id) const {
   const Result<PathInfo> info = files_.Stat(PathOf(id));
-  if (info.ok()) return info->bytes;
+  return info.ok() ? info->bytes : IndexedBytes(id);
+}
+
+std::uint64_t Folder::IndexedBytes(const BlockId& id) const {
   std::lock_guard lock(mutex_);
   const BlockIndex::Entry* known = index_.Find(id);
   return known == nullptr ? 0 : known->bytes;
 }
 
 bool Folder::Quarantine(const BlockId& id) {
-  const std::uint64_t bytes = BytesOf(id);
-  Status moved = MakeRoomInQuarantine(bytes)
-                     ? files_.Rename(PathOf(id), QuarantinePath(options_.path, id))
-                     : files_.Remove(PathOf(id));
+  bool known = false;
+  const Status moved = DropCounted(id, 0, [&] {
+    known = IndexedBytes(id) > 0;
+    Status status = MakeRoomInQuarantine(BytesOf(id))
+                        ? files_.Rename(PathOf(id), QuarantinePath(options_.path, id))
+                        : files_.Remove(PathOf(id));
+    const bool vanished = !status && status.error().code == ErrorCode::kNotFound;
+    if (!status && !vanished) status = files_.Remove(PathOf(id));
+    return status;
+  });
   const bool vanished = !moved && moved.error().code == ErrorCode::kNotFound;
-  if (!moved && !vanished) moved = files_.Remove(PathOf(id));
-  if (moved.ok()) Discount(bytes);
+  if (moved.ok() || vanished) return known || !vanished;
   std::lock_guard lock(mutex_);
-  if (!moved && !vanished) refused_.insert(id);
-  return index_.Erase(id) || !vanished;
+  refused_.insert(id);
+  index_.Erase(id);
+  return true;
 }
 
 bool Folder::MakeRoomInQuarantine(std::uint64_t bytes) {
@@ -154,16 +168,8 @@ bool Folder::Refused(const BlockId& id) const {
 }
 
 Status Folder::Remove(const BlockId& id) {
-  const std::uint64_t bytes = BytesOf(id);
-  const Status removed = files_.Remove(PathOf(id));
+  const Status removed = DropCounted(id, 0, [&] { return files_.Remove(PathOf(id)); });
   if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
-  if (removed.ok()) {
-    Discount(bytes);
-    std::lock_guard lock(mutex_);
-    index_.Erase(id);
-  } else {
-    Forget(id);
-  }
   if (options_.on_gone) options_.on_gone(id);
   if (!removed) return NotFound("block " + id.Hex() + " is not stored");
   return {};

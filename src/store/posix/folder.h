@@ -134,10 +134,14 @@ class Folder {
 
   // Calls `work` with ledger_mutex_ and the lock of `ledger` held, and writes what it changed.
   Status WithLedger(const std::function<Status(LockedNumbers*)>& work);
-  Status RenameCounted(const std::string& temporary, const BlockId& id, std::uint64_t bytes);
+  Status RenameCounted(const std::string& temporary, const BlockId& id,
+                       const BlockIndex::Entry& entry);
+  // Removes a file by `drop`, its entry, and its bytes from the ledger.
+  Status DropCounted(const BlockId& id, std::uint64_t reserved_again,
+                     const std::function<Status()>& drop);
+  void EraseEntry(const BlockId& id);
+  std::uint64_t IndexedBytes(const BlockId& id) const;    // 0: not in the index
   void TakeBack(const BlockId& id, std::uint64_t bytes);  // a commit: its bytes are reserved again
-  void Discount(std::uint64_t bytes);                     // they are stored no more
-  void TakeOff(std::int64_t stored, std::int64_t reserved);
 
   // These are such work, or part of it.
   Status MakeRoom(LockedNumbers* ledger, std::uint64_t bytes);

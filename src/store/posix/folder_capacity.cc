@@ -43,20 +43,6 @@ Status Folder::WithLedger(const std::function<Status(LockedNumbers*)>& work) {
   return done.ok() ? written : done;
 }
 
-// Takes bytes off the ledger, now or with its next change.
-void Folder::TakeOff(std::int64_t stored, std::int64_t reserved) {
-  if (options_.capacity_bytes == 0) return;
-  const Status done = WithLedger([&](LockedNumbers* ledger) {
-    Settle(ledger, kStoredBytes, stored);
-    Settle(ledger, kReservedBytes, reserved);
-    return Status();
-  });
-  if (done.ok()) return;
-  std::lock_guard lock(ledger_mutex_);
-  owed_stored_ += stored;
-  owed_reserved_ += reserved;
-}
-
 Status Folder::Reserve(std::uint64_t bytes) {
   if (options_.capacity_bytes == 0) return {};
   return WithLedger([&](LockedNumbers* ledger) -> Status {
@@ -73,31 +59,92 @@ Status Folder::Reserve(std::uint64_t bytes) {
   });
 }
 
-void Folder::Release(std::uint64_t bytes) { TakeOff(0, static_cast<std::int64_t>(bytes)); }
+void Folder::Release(std::uint64_t bytes) {
+  if (options_.capacity_bytes == 0) return;
+  const Status done = WithLedger([&](LockedNumbers* ledger) {
+    Subtract(ledger, kReservedBytes, bytes);
+    return Status();
+  });
+  if (done.ok()) return;
+  std::lock_guard lock(ledger_mutex_);
+  owed_reserved_ += static_cast<std::int64_t>(bytes);
+}
 
-void Folder::Discount(std::uint64_t bytes) { TakeOff(static_cast<std::int64_t>(bytes), 0); }
-
-Status Folder::RenameCounted(const std::string& temporary, const BlockId& id, std::uint64_t bytes) {
-  if (options_.capacity_bytes == 0) return files_.Rename(temporary, PathOf(id));
+// A name and its entry in the index come and go together, under ledger_mutex_: else who removes a
+// block between the two would leave an entry without a file.
+Status Folder::RenameCounted(const std::string& temporary, const BlockId& id,
+                             const BlockIndex::Entry& entry) {
+  const auto rename = [&]() -> Status {
+    if (Status renamed = files_.Rename(temporary, PathOf(id)); !renamed) return renamed;
+    std::lock_guard lock(mutex_);
+    refused_.erase(id);
+    index_.Put(id, entry);
+    return {};
+  };
+  if (options_.capacity_bytes == 0) {
+    std::lock_guard names(ledger_mutex_);
+    return rename();
+  }
   bool renamed = false;
   const Status done = WithLedger([&](LockedNumbers* ledger) -> Status {
     const std::uint64_t replaced = BytesOf(id);
-    if (Status status = files_.Rename(temporary, PathOf(id)); !status) return status;
+    if (Status status = rename(); !status) return status;
     renamed = true;
     Subtract(ledger, kStoredBytes, replaced);
-    ledger->values[kStoredBytes] += bytes;
-    Subtract(ledger, kReservedBytes, bytes);
+    ledger->values[kStoredBytes] += entry.bytes;
+    Subtract(ledger, kReservedBytes, entry.bytes);
     return {};
   });
   // The ledger could not be written: the bytes are reserved still, and the block must not stand.
-  if (!done && renamed) (void)files_.Remove(PathOf(id));
+  if (!done && renamed) {
+    std::lock_guard names(ledger_mutex_);
+    if (files_.Remove(PathOf(id)).ok()) EraseEntry(id);
+  }
   return done;
 }
 
+void Folder::EraseEntry(const BlockId& id) {
+  std::lock_guard lock(mutex_);
+  index_.Erase(id);
+}
+
+// In one change of the ledger: a scan between the two would count the removal twice.
+Status Folder::DropCounted(const BlockId& id, std::uint64_t reserved_again,
+                           const std::function<Status()>& drop) {
+  bool tried = false;
+  std::int64_t stored = 0;
+  Status dropped;
+  const auto drop_name = [&] {
+    tried = true;
+    const std::uint64_t bytes = BytesOf(id);
+    dropped = drop();
+    const bool vanished = !dropped && dropped.error().code == ErrorCode::kNotFound;
+    if (dropped.ok()) stored = static_cast<std::int64_t>(bytes);
+    if (vanished) vanished_bytes_ += IndexedBytes(id);
+    if (dropped.ok() || vanished) EraseEntry(id);
+  };
+  if (options_.capacity_bytes == 0) {
+    std::lock_guard names(ledger_mutex_);
+    drop_name();
+    return dropped;
+  }
+  const auto again = static_cast<std::int64_t>(reserved_again);
+  const Status written = WithLedger([&](LockedNumbers* ledger) {
+    drop_name();
+    Settle(ledger, kStoredBytes, stored);
+    Settle(ledger, kReservedBytes, -again);
+    return Status();
+  });
+  if (written.ok()) return dropped;
+  std::lock_guard names(ledger_mutex_);
+  if (!tried) drop_name();
+  owed_stored_ += stored;
+  owed_reserved_ -= again;
+  return dropped;
+}
+
 void Folder::TakeBack(const BlockId& id, std::uint64_t bytes) {
-  (void)files_.Remove(PathOf(id));
-  const auto moved = static_cast<std::int64_t>(bytes);
-  TakeOff(moved, -moved);
+  (void)DropCounted(id, bytes, [&] { return files_.Remove(PathOf(id)); });
 }
 
 bool Folder::UnsureOf(const LockedNumbers& ledger) const {

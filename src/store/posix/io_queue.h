@@ -58,7 +58,7 @@ class IoQueue {
 // Moves each request as it is started, by preadv and pwritev.
 std::unique_ptr<IoQueue> MakeSynchronousQueue();
 
-// io_uring. Errors: the kernel refuses it, or this build has none.
+// io_uring. Error: the kernel refuses it.
 Result<std::unique_ptr<IoQueue>> MakeUringQueue(int depth, const RegisteredMemory& memory);
 
 bool UringWorks();  // probed once
