@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "esa/block_store.h"
 #include "store/io_pool.h"
+#include "store/key_file.h"
 #include "store/redis/connection_pool.h"
 #include "store/redis/value_reader.h"
 #include "store/redis/value_writer.h"
@@ -400,14 +401,13 @@ Status CheckConfig(const StoreConfig& config) {
   if (lowest && config.durability != Durability::kNone) {
     return Unsupported(
         "durability: is commit, expected none with redis as the lowest tier: what survives a loss "
-        "of "
-        "power is set by the server's own appendonly and appendfsync");
+        "of power is set by the server's own appendonly and appendfsync");
   }
   // Also when the variable is empty: a secret that did not arrive must not turn encryption off.
-  if (!config.encryption_key_file.empty() || std::getenv("ESA_STORE_KEY") != nullptr) {
+  if (!config.encryption_key_file.empty() || std::getenv(kStoreKeyVariable) != nullptr) {
     return Unsupported(
-        "encryption_key_file: is set, expected none with redis, which keeps plain "
-        "blocks");
+        "encryption_key_file: is set, or ESA_STORE_KEY, expected neither with redis, which keeps "
+        "plain blocks");
   }
   if (config.io_threads < 1 || config.io_threads > kMaxIoThreads) {
     return InvalidArgument("io_threads: is " + std::to_string(config.io_threads) +
