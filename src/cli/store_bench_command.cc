@@ -123,6 +123,7 @@ class Bench {
         std::max<std::uint64_t>(2, bytes / std::max<std::uint64_t>(1, slice * per_block)));
     StoreConfig& store = workload_.store;
     store.io_direct = !options_.buffered;
+    store.queue_bytes = 1u << 30;  // the depth is the only bound, as it is of fio
     store.io_threads = options_.threads;
     store.io_depth = std::max(1, options_.depth / options_.threads);
     store.io_engine = options_.io_engine == "threads" ? IoEngine::kThreads : IoEngine::kUring;

@@ -54,7 +54,13 @@ class FaultSweep : public ::testing::TestWithParam<Durability> {
     const bool stood = OnDisk(disk, block);
     const Result<bool> begun = store.Begin(block.key(), block.parent());
     if (!begun || !*begun) return;
-    const TaskResult result = Finish(store, store.Dump(block.Writes()));
+    std::vector<SliceWrite> writes = block.Writes();
+    TaskResult result;
+    if (&block == &samples_[1]) {  // in two requests
+      result = Finish(store, store.Dump({writes.front()}));
+      writes.erase(writes.begin());
+    }
+    if (result.failures.empty()) result = Finish(store, store.Dump(writes));
     if (result.failures.empty()) return;
     store.Abandon(block.id());
     EXPECT_TRUE(faults_->struck()) << result.failures[0].error.message;

@@ -26,7 +26,7 @@ class IoPool::Worker {
     Job job;
     while (!running_.empty() || pool_->WaitPop(&job)) {
       if (job.drop) Begin(std::exchange(job, {}));
-      while (HasRoom() && pool_->TryPop(&job)) Begin(std::exchange(job, {}));
+      Refill();
       if (!running_.empty()) EndOne();
     }
   }
@@ -38,6 +38,16 @@ class IoPool::Worker {
   };
 
   bool HasRoom() const { return queue_ == nullptr ? false : queue_->HasRoom(); }
+
+  void Refill() {
+    Job job;
+    bool any = false;
+    while (HasRoom() && pool_->TryPop(&job)) {
+      Begin(std::exchange(job, {}));
+      any = true;
+    }
+    if (any) queue_->Submit();
+  }
 
   void Begin(Job job) {
     if (job.run) {
@@ -58,6 +68,7 @@ class IoPool::Worker {
     const auto ended = std::ranges::find_if(
         running_, [&](const Running& running) { return &running.request == request; });
     ESA_CHECK(ended != running_.end());
+    Refill();  // before the checksum: the disk has a place free
     ended->job.finish(request);
     pool_->GiveBack(ended->job.bytes);
     running_.erase(ended);

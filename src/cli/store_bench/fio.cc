@@ -1,6 +1,7 @@
 #include "cli/store_bench/fio.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
@@ -72,7 +73,10 @@ bool HasFio() { return FioVersion().starts_with("fio-"); }
 Result<FioResult> RunFio(const FioJob& job) {
   const std::string file = job.folder + "/fio.data";
   // What is written is written to a new file, as the store does.
-  if (job.mode == "write") (void)std::remove(file.c_str());
+  if (job.mode == "write") {
+    (void)std::remove(file.c_str());
+    sync();
+  }
   std::string command = fmt::format(
       "fio --name=esa --filename={} --rw={} --bs={} --size={} --ioengine=io_uring --direct=1 "
       "--iodepth={} --iomem={} --output-format=json --randseed=1",

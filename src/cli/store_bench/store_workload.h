@@ -46,7 +46,8 @@ class StoreWorkload {
   // Dumps all blocks anew, a task each; what an earlier pass left is removed first, untimed.
   Result<Pass> Dump();
 
-  // Loads all slices of all blocks, a task for each block, and compares one slice of each.
+  // Loads all slices of all blocks, looked up before, a task for each block; compares one slice of
+  // each.
   Result<Pass> Load();
 
   // The same without checksums.
@@ -72,6 +73,7 @@ class StoreWorkload {
     return config_.layout.num_slices * config_.layout.slice_bytes;
   }
   std::byte* Source(std::uint32_t block, std::uint32_t slice);
+  Status LookUp(BlockStore& store) const;
   Result<Pass> LoadFrom(BlockStore& store);
 
   const WorkloadConfig config_;

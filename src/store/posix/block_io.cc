@@ -11,8 +11,9 @@
 namespace esa {
 namespace {
 
-// A request of this size keeps a disk busy by itself; larger ones only delay others.
-constexpr std::uint64_t kMaxRequestBytes = 4u << 20;
+// So that most blocks are one request: a file then needs no room taken before, and no second write
+// for its head. Larger ones only delay others.
+constexpr std::uint64_t kMaxRequestBytes = 16u << 20;
 
 // Without io_uring each request under way needs a thread; more than this gains nothing on SSD.
 constexpr int kMaxSynchronousThreads = 8;
@@ -39,7 +40,8 @@ BlockIo::BlockIo(std::unique_ptr<FileSystem> files, std::unique_ptr<const BlockC
       timeout_(config.timeout_ms),
       files_(std::move(files)),
       reader_(*files_, layout, cipher_.get(), config.verify_checksums),
-      pool_(ThreadsOf(config), config.queue_bytes, [this] { return MakeQueue(); }) {}
+      pool_(ThreadsOf(config), config.queue_bytes, [this] { return MakeQueue(); }),
+      calls_(1, 0) {}
 
 std::unique_ptr<IoQueue> BlockIo::MakeQueue() {
   if (engine_ == IoEngine::kUring) {
@@ -84,6 +86,7 @@ bool BlockIo::Stop(std::chrono::milliseconds patience) {
   tasks_.CancelAll([this](TaskId task) { pool_.Drop(task); });
   std::packaged_task<void()> close([this] {
     pool_.Stop();
+    calls_.Stop();
     writer_.reset();
     recency_writer_.reset();
     folders_.clear();
@@ -121,7 +124,7 @@ std::vector<BlockIo::Head> BlockIo::HeadsOf(std::span<const BlockId> ids) {
   for (std::size_t i = 0; i < ids.size(); ++i) {
     at_hand[i] = reader_.HeadAtHand(ids[i]);
     if (at_hand[i] != nullptr) continue;
-    reads[i] = OnPool<Head>([this, id = ids[i]] { return HeadOf(id); });
+    reads[i] = On<Head>(&pool_, [this, id = ids[i]] { return HeadOf(id); });
   }
   std::vector<Head> heads;
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -216,7 +219,7 @@ void BlockIo::Submit(TaskId task, std::shared_ptr<Writing> writing) {
                {.tag = task,
                 .bytes = bytes,
                 .prepare = [this, writing](IoRequest* to) { return Begin(*writing, to); },
-                .finish = [this, writing](IoRequest* ended) { End(*writing, *ended); },
+                .finish = [this, writing](IoRequest* ended) { End(writing, *ended); },
                 .drop = [this, writing] { Drop(*writing); }});
 }
 
@@ -232,23 +235,43 @@ bool BlockIo::Begin(Writing& writing, IoRequest* request) {
   return false;
 }
 
-void BlockIo::End(Writing& writing, const IoRequest& request) {
-  bool committed = false;
-  const Status written = writer_->Finish(&writing.run, request, &committed);
+bool BlockIo::BeginFront(Writing& writing, IoRequest* request) {
+  const Status prepared = writer_->PrepareFront(&writing.run, request);
+  if (prepared.ok()) return true;
+  Fail(writing, prepared.error());
+  writing.task->Leave();
+  return false;
+}
+
+void BlockIo::End(const std::shared_ptr<Writing>& writing, const IoRequest& request) {
+  BlockWriter::Outcome outcome = BlockWriter::Outcome::kOpen;
+  const Status written = writer_->Finish(&writing->run, request, &outcome);
+  if (written.ok() && outcome == BlockWriter::Outcome::kWantsFront) {
+    // A request like any other: a write made here would wait behind all that is under way.
+    const auto drop = [this, writing] {
+      Drop(*writing);
+      writing->task->Leave();
+    };
+    return pool_.Submit(
+        IoPool::Lane::kLoad,
+        {.prepare = [this, writing](IoRequest* to) { return BeginFront(*writing, to); },
+         .finish = [this, writing](IoRequest* ended) { End(writing, *ended); },
+         .drop = drop});
+  }
   if (written.ok()) {
-    const std::chrono::duration<double> taken = Clock::now() - writing.start;
+    const std::chrono::duration<double> taken = Clock::now() - writing->start;
     Count([&](StoreStats& stats) {
-      stats.dumped_bytes += writing.parts.size() * layout_.slice_bytes;
-      stats.dump_seconds += taken.count() * static_cast<double>(writing.parts.size());
-      if (committed) ++stats.dumped_blocks;
+      stats.dumped_bytes += writing->parts.size() * layout_.slice_bytes;
+      stats.dump_seconds += taken.count() * static_cast<double>(writing->parts.size());
+      if (outcome == BlockWriter::Outcome::kCommitted) ++stats.dumped_blocks;
     });
-    for (std::size_t i = 0; i < writing.parts.size(); ++i) {
-      writing.task->Succeed(layout_.slice_bytes);
+    for (std::size_t i = 0; i < writing->parts.size(); ++i) {
+      writing->task->Succeed(layout_.slice_bytes);
     }
   } else {
-    Fail(writing, written.error());
+    Fail(*writing, written.error());
   }
-  writing.task->Leave();
+  writing->task->Leave();
 }
 
 void BlockIo::Fail(Writing& writing, const Error& error) {

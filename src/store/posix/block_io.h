@@ -46,12 +46,12 @@ class BlockIo {
   std::vector<Head> HeadsOf(std::span<const BlockId> ids);
   Head HeadOf(const BlockId& id);  // the same, of one, on this thread
 
-  // Makes a call on a thread of the pool, so that a disk that hangs holds up the caller no longer
-  // than the timeout, and after that hardly, until it answers again: kDeadlineExceeded. The call
-  // must own all it uses, or have it of this object. T: a Result or Status.
+  // Makes a call on a thread of its own kind, so that a disk that hangs holds up the caller no
+  // longer than the timeout, and after that hardly, until it answers again: kDeadlineExceeded. The
+  // call must own all it uses, or have it of this object. T: a Result or Status.
   template <class T>
   T InTime(std::function<T()> call) {
-    return Await<T>(OnPool<T>(std::move(call)));
+    return Await<T>(On<T>(&calls_, std::move(call)));
   }
 
   TaskId Dump(const std::vector<SliceWrite>& writes);
@@ -85,11 +85,11 @@ class BlockIo {
   };
 
   template <class T>
-  std::future<T> OnPool(std::function<T()> call) {
+  static std::future<T> On(IoPool* pool, std::function<T()> call) {
     auto result = std::make_shared<std::promise<T>>();
     std::future<T> future = result->get_future();
     const auto run = [result, call = std::move(call)] { result->set_value(call()); };
-    pool_.Submit(IoPool::Lane::kLoad, {.run = run, .drop = run});
+    pool->Submit(IoPool::Lane::kLoad, {.run = run, .drop = run});
     return future;
   }
   template <class T>
@@ -107,8 +107,9 @@ class BlockIo {
   void Submit(TaskId task, std::shared_ptr<Writing> writing);
   void Submit(TaskId task, std::shared_ptr<Reading> reading);
   bool Begin(Writing& writing, IoRequest* request);
+  bool BeginFront(Writing& writing, IoRequest* request);
   bool Begin(Reading& reading, IoRequest* request);
-  void End(Writing& writing, const IoRequest& request);
+  void End(const std::shared_ptr<Writing>& writing, const IoRequest& request);
   void End(Reading& reading, const IoRequest& request);
   void Fail(Writing& writing, const Error& error);
   void FailBlock(Writing& writing, const Error& error);
@@ -143,7 +144,8 @@ class BlockIo {
   std::atomic<bool> hangs_{false};  // the latest call in time was not
   mutable std::mutex counters_mutex_;
   StoreStats counters_;  // guarded by counters_mutex_; what the folders do not know
-  IoPool pool_;          // last: its threads use all of the above
+  IoPool pool_;          // these last: their threads use all of the above
+  IoPool calls_;         // one thread, that no request under way holds up
 };
 
 }  // namespace esa

@@ -100,7 +100,9 @@ Status BlockWriter::Prepare(SliceRun* run, IoRequest* request) {
   OpenBlock& block = *run->block;
   std::lock_guard lock(block.mutex);
   if (block.failure) return *block.failure;
-  auto file = FileOf(block);
+  // In one request the file grows as it is written; in several its room is taken before.
+  const bool whole = run->data.size() == layout_.num_slices;
+  auto file = FileOf(block, !whole);
   if (!file) {
     FailLocked(block, file.error());
     return file.error();
@@ -112,8 +114,7 @@ Status BlockWriter::Prepare(SliceRun* run, IoRequest* request) {
   for (std::size_t i = 0; i < run->seals.size(); ++i) {
     block.head.SetSeal(run->first + static_cast<std::uint32_t>(i), run->seals[i]);
   }
-  if (run->data.size() == layout_.num_slices) {
-    // The block is whole: all of its file in one request.
+  if (whole) {
     auto front = Front(block);
     if (!front) {
       FailLocked(block, front.error());
@@ -130,7 +131,28 @@ Status BlockWriter::Prepare(SliceRun* run, IoRequest* request) {
   return {};
 }
 
-Status BlockWriter::Finish(SliceRun* run, const IoRequest& request, bool* committed) {
+Status BlockWriter::PrepareFront(SliceRun* run, IoRequest* request) {
+  OpenBlock& block = *run->block;
+  run->data.clear();  // they are counted
+  std::lock_guard lock(block.mutex);
+  if (block.failure) return *block.failure;
+  auto file = FileOf(block);
+  auto front = file.ok() ? Front(block) : Result<AlignedBytes>(file.error());
+  if (!front) {
+    FailLocked(block, front.error());
+    return front.error();
+  }
+  run->front = *std::move(front);
+  request->file = *std::move(file);
+  request->path = block.temporary;
+  request->write = true;
+  request->pieces.push_back({run->front->data(), areas_.slices});
+  ++block.num_writing;
+  return {};
+}
+
+Status BlockWriter::Finish(SliceRun* run, const IoRequest& request, Outcome* outcome) {
+  *outcome = Outcome::kOpen;
   OpenBlock& block = *run->block;
   std::lock_guard lock(block.mutex);
   --block.num_writing;
@@ -139,8 +161,8 @@ Status BlockWriter::Finish(SliceRun* run, const IoRequest& request, bool* commit
   if (status.ok()) {
     block.num_written += static_cast<std::uint32_t>(run->data.size());
     if (block.num_written == layout_.num_slices) {
-      status = Commit(block, run->front.has_value());
-      *committed = status.ok();
+      if (run->front) status = Commit(block);
+      *outcome = run->front ? Outcome::kCommitted : Outcome::kWantsFront;
     }
   }
   if (!status) FailLocked(block, status.error());
@@ -148,9 +170,9 @@ Status BlockWriter::Finish(SliceRun* run, const IoRequest& request, bool* commit
   return status;
 }
 
-Result<std::shared_ptr<File>> BlockWriter::FileOf(OpenBlock& block) {
+Result<std::shared_ptr<File>> BlockWriter::FileOf(OpenBlock& block, bool allocate) {
   if (block.temporary.empty()) {
-    if (Status created = Create(block); !created) return created.error();
+    if (Status created = Create(block, allocate); !created) return created.error();
   }
   std::uint64_t ticket = 0;
   if (auto file = open_files_.Get(block.temporary, &ticket)) return file;
@@ -162,7 +184,7 @@ Result<std::shared_ptr<File>> BlockWriter::FileOf(OpenBlock& block) {
   return file;
 }
 
-Status BlockWriter::Create(OpenBlock& block) {
+Status BlockWriter::Create(OpenBlock& block, bool allocate) {
   Folder& folder = *block.folder;
   if (Status room = folder.Reserve(areas_.file_bytes); !room) return room;
   const std::string path = folder.NewTemporaryPath(block.head.id);
@@ -177,7 +199,9 @@ Status BlockWriter::Create(OpenBlock& block) {
     return file.error();
   }
   block.temporary = path;
-  if (Status room = (*file)->Allocate(areas_.file_bytes); !room) return room;
+  if (allocate) {
+    if (Status room = (*file)->Allocate(areas_.file_bytes); !room) return room;
+  }
   std::uint64_t ticket = 0;
   (void)open_files_.Get(path, &ticket);
   open_files_.Put(path, *std::move(file), ticket);
@@ -196,15 +220,10 @@ Result<AlignedBytes> BlockWriter::Front(OpenBlock& block) const {
   return front;
 }
 
-Status BlockWriter::Commit(OpenBlock& block, bool front_written) {
-  const auto file = FileOf(block);
-  if (!file) return file.error();
-  if (!front_written) {
-    auto front = Front(block);
-    if (!front) return front.error();
-    if (Status s = WriteFully(**file, block.temporary, 0, front->span()); !s) return s;
-  }
+Status BlockWriter::Commit(OpenBlock& block) {
   if (block.folder->durable()) {
+    const auto file = FileOf(block);
+    if (!file) return file.error();
     if (Status s = (*file)->Sync(); !s) return s;
   }
   open_files_.Erase(block.temporary);

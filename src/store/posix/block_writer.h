@@ -73,8 +73,11 @@ class BlockWriter {
   // followed by Finish, whatever became of it; after an error there is none.
   Status Prepare(SliceRun* run, IoRequest* request);
 
-  // Takes note of a run's end; with the last slice commits the block, which sets `*committed`.
-  Status Finish(SliceRun* run, const IoRequest& request, bool* committed);
+  // Takes note of a run's end. With the last slice the block is committed if the run took along
+  // what stands before the slices; else that is to be written by one more request for this run.
+  enum class Outcome { kOpen, kWantsFront, kCommitted };
+  Status Finish(SliceRun* run, const IoRequest& request, Outcome* outcome);
+  Status PrepareFront(SliceRun* run, IoRequest* request);
 
   // No slice of the block will be written any more; its file goes with Discard, its name with
   // Abandon. MarkFailed does no I/O.
@@ -84,9 +87,9 @@ class BlockWriter {
 
  private:
   // These hold the block's mutex.
-  Result<std::shared_ptr<File>> FileOf(OpenBlock& block);
-  Status Create(OpenBlock& block);
-  Status Commit(OpenBlock& block, bool front_written);
+  Result<std::shared_ptr<File>> FileOf(OpenBlock& block, bool allocate = true);
+  Status Create(OpenBlock& block, bool allocate);
+  Status Commit(OpenBlock& block);
   Result<AlignedBytes> Front(OpenBlock& block) const;
   Status Seal(SliceRun* run) const;
   void FailLocked(OpenBlock& block, Error error);

@@ -51,6 +51,9 @@ class IoQueue {
   // Starts a request, which must stay where it is until Next returns it. Needs room.
   virtual void Start(IoRequest* request) = 0;
 
+  // Hands over what was started; Next does so too.
+  virtual void Submit() {}
+
   // A request that has ended. Null: none of those under way has ended in this time.
   virtual IoRequest* Next(std::chrono::milliseconds patience) = 0;
 };

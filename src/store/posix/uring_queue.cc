@@ -22,12 +22,13 @@ class UringQueue final : public IoQueue {
 
   Status Open();
 
-  bool HasRoom() const override { return running_ + ended_.size() < depth_; }
+  bool HasRoom() const override { return running_ < depth_; }
   void Start(IoRequest* request) override;
+  void Submit() override;
   IoRequest* Next(std::chrono::milliseconds patience) override;
 
  private:
-  void Submit(IoRequest* request, int descriptor);
+  void Enqueue(IoRequest* request, int descriptor);
   void Complete(IoRequest* request, int result);
   void RegisterMemory();
   int RegionOf(const iovec& piece) const;  // -1: in none that is registered
@@ -79,12 +80,12 @@ void UringQueue::Start(IoRequest* request) {
   if (running_ == 0) RegisterMemory();
   const std::optional<int> descriptor =
       request->file->DescriptorFor(request->offset, request->pieces, request->write);
-  if (descriptor && !request->pieces.empty()) return Submit(request, *descriptor);
+  if (descriptor && !request->pieces.empty()) return Enqueue(request, *descriptor);
   RunSynchronously(request);
   ended_.push_back(request);
 }
 
-void UringQueue::Submit(IoRequest* request, int descriptor) {
+void UringQueue::Enqueue(IoRequest* request, int descriptor) {
   io_uring_sqe* entry = io_uring_get_sqe(&ring_);
   if (entry == nullptr) {
     io_uring_submit(&ring_);
@@ -133,11 +134,14 @@ void UringQueue::Complete(IoRequest* request, int result) {
   ended_.push_back(request);
 }
 
+void UringQueue::Submit() {
+  if (unsubmitted_ == 0) return;
+  io_uring_submit(&ring_);
+  unsubmitted_ = 0;
+}
+
 IoRequest* UringQueue::Next(std::chrono::milliseconds patience) {
-  if (!ended_.empty() && unsubmitted_ > 0) {
-    io_uring_submit(&ring_);
-    unsubmitted_ = 0;
-  }
+  if (!ended_.empty()) Submit();
   if (ended_.empty() && running_ > 0) {
     __kernel_timespec limit{.tv_sec = patience.count() / 1000,
                             .tv_nsec = patience.count() % 1000 * 1'000'000};
