@@ -176,7 +176,6 @@ class Bench {
                      .mode = mode,
                      .request_bytes = workload_.layout.slice_bytes,
                      .file_bytes = BytesMoved(),
-                     .moved_bytes = 0,
                      .depth = options_.depth,
                      .huge_pages = huge_pages_};
     ESA_ASSIGN_OR_RETURN(const FioResult result, RunFio(job));

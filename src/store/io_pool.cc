@@ -37,7 +37,7 @@ class IoPool::Worker {
     IoRequest request;
   };
 
-  bool HasRoom() const { return queue_ == nullptr ? false : queue_->HasRoom(); }
+  bool HasRoom() const { return queue_ != nullptr && queue_->HasRoom(); }
 
   void Refill() {
     Job job;

@@ -77,12 +77,11 @@ Result<FioResult> RunFio(const FioJob& job) {
     (void)std::remove(file.c_str());
     sync();
   }
-  std::string command = fmt::format(
+  const std::string command = fmt::format(
       "fio --name=esa --filename={} --rw={} --bs={} --size={} --ioengine=io_uring --direct=1 "
       "--iodepth={} --iomem={} --output-format=json --randseed=1",
       Quoted(file), job.mode, job.request_bytes, job.file_bytes, job.depth,
       job.huge_pages ? "mmaphuge" : "malloc");
-  if (job.moved_bytes > 0) command += fmt::format(" --io_size={}", job.moved_bytes);
   return Parse(OutputOf(command + " 2>/dev/null"), job);
 }
 

@@ -13,7 +13,6 @@ struct FioJob {
   std::string mode;    // write, read or randread
   std::uint64_t request_bytes = 0;
   std::uint64_t file_bytes = 0;
-  std::uint64_t moved_bytes = 0;  // of the file; 0: all of it
   int depth = 1;
   bool huge_pages = true;
 };
