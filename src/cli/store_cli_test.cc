@@ -261,6 +261,27 @@ TEST_F(StoreCli, RemovesAllOnlyWithYes) {
   EXPECT_EQ(RunJson("ls").at("total"), 0);
 }
 
+TEST_F(StoreCli, ChangesASharedFolderOnlyWhenToldTo) {
+  FlipLastByte(chain_[2]);
+  const std::string id = chain_[4].id().Hex();
+  std::filesystem::permissions(store_, std::filesystem::perms::all);
+  const std::vector<std::string> commands = {"verify", "rm " + id, "gc --capacity 32KiB",
+                                             "rm --all --yes"};
+  for (const std::string& command : commands) {
+    EXPECT_THAT(ErrorOf("store " + command + " --store " + store_, 1),
+                HasSubstr("lets others write"));
+  }
+  EXPECT_EQ(CountBlocks(), 5u);
+  const std::string shared = " --allow-shared-folder";
+  EXPECT_EQ(RunJson("verify" + shared, 1).at("folders").at(0).at("corrupt"), 1);
+  EXPECT_EQ(CountBlocks(), 4u);
+  EXPECT_EQ(RunJson("rm " + id + shared).at("removed"), 1);
+  EXPECT_EQ(RunJson("gc --capacity 32KiB" + shared).at("folders").at(0).at("evicted").at("count"),
+            2);
+  EXPECT_EQ(RunJson("rm --all --yes" + shared).at("removed"), 1);
+  EXPECT_EQ(CountBlocks(), 0u);
+}
+
 // What the program says on a terminal where `answer` is typed.
 std::string OnTerminal(const std::string& folder, const char* answer, int* code) {
   int terminal = -1;

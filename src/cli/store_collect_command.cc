@@ -60,6 +60,7 @@ CollectOptions OptionsOf(const CollectFlags& flags) {
     options.used_since_us = NowUs() - ParseDuration(*flags.older_than).value() * 1'000'000;
   }
   options.empty_quarantine = flags.quarantine;
+  options.allow_shared_folder = flags.store.allow_shared_folder;
   options.dry_run = flags.dry_run;
   return options;
 }
@@ -98,6 +99,7 @@ void AddStoreCollectCommand(CLI::App* store, Action* action) {
       ->check(Duration());
   command->add_flag("--quarantine", flags->quarantine, "Empty the quarantine");
   command->add_flag("--dry-run", flags->dry_run, "Say what would go, and change nothing");
+  flags->store.AddSharedTo(command);
   command->footer(
       "Without flags only what writers left that died goes, and the quarantine is cut to 16 "
       "files.\n"

@@ -19,6 +19,11 @@ void StoreFlags::AddTo(CLI::App* command) {
   command->add_flag("--json", json, "One JSON object on stdout");
 }
 
+void StoreFlags::AddSharedTo(CLI::App* command) {
+  command->add_flag("--allow-shared-folder", allow_shared_folder,
+                    "Take a folder that others may write to or own");
+}
+
 OrderedJson ToJson(const BlockLayout& layout) {
   return {{"block_tokens", layout.block_tokens},
           {"num_slices", layout.num_slices},

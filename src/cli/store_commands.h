@@ -24,8 +24,10 @@ void AddStoreRemoveCommand(CLI::App* store, Action* action);
 struct StoreFlags {
   std::vector<std::string> folders;
   bool json = false;
+  bool allow_shared_folder = false;
 
-  void AddTo(CLI::App* command);  // --store, --json
+  void AddTo(CLI::App* command);        // --store, --json
+  void AddSharedTo(CLI::App* command);  // --allow-shared-folder, of what changes a folder
 };
 
 OrderedJson ToJson(const BlockLayout& layout);

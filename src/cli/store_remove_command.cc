@@ -38,11 +38,12 @@ void Add(const Files& more, Files* sum) {
   sum->bytes += more.bytes;
 }
 
-// All folders are looked at before the first is touched: of three, the third may be a mistake.
-Result<Files> CountAll(const std::vector<std::string>& folders) {
+Result<Files> RemoveFromAll(const StoreFlags& store, bool dry_run) {
   Files sum;
-  for (const std::string& folder : folders) {
-    ESA_ASSIGN_OR_RETURN(const CollectReport report, RemoveAllBlocks(folder, true));
+  for (const std::string& folder : store.folders) {
+    ESA_ASSIGN_OR_RETURN(const CollectReport report,
+                         RemoveAllBlocks(folder, {.allow_shared_folder = store.allow_shared_folder,
+                                                  .dry_run = dry_run}));
     Add(report.expired, &sum);
   }
   return sum;
@@ -55,17 +56,13 @@ bool Confirm(const Files& blocks) {
   return answer == "y" || answer == "yes";
 }
 
+// All folders are looked at before the first is touched: of three, the third may be a mistake.
 // kCancelled: the user said no.
 Result<Files> RemoveAll(const RemoveFlags& flags) {
-  ESA_ASSIGN_OR_RETURN(const Files found, CountAll(flags.store.folders));
+  ESA_ASSIGN_OR_RETURN(const Files found, RemoveFromAll(flags.store, true));
   if (flags.dry_run) return found;
   if (!flags.yes && !Confirm(found)) return Cancelled("nothing was removed");
-  Files removed;
-  for (const std::string& folder : flags.store.folders) {
-    ESA_ASSIGN_OR_RETURN(const CollectReport report, RemoveAllBlocks(folder, false));
-    Add(report.expired, &removed);
-  }
-  return removed;
+  return RemoveFromAll(flags.store, false);
 }
 
 Result<Files> RemoveNamed(const RemoveFlags& flags, OrderedJson* ids) {
@@ -77,7 +74,7 @@ Result<Files> RemoveNamed(const RemoveFlags& flags, OrderedJson* ids) {
     Add({1, block.bytes}, &found);
   }
   if (flags.dry_run) return found;
-  return RemoveBlocks(blocks);
+  return RemoveBlocks(blocks, flags.store.allow_shared_folder);
 }
 
 int Remove(const RemoveFlags& flags) {
@@ -107,6 +104,7 @@ void AddStoreRemoveCommand(CLI::App* store, Action* action) {
   command->add_flag("--all", flags->all, "Every block, the quarantine, what dead writers left");
   command->add_flag("--yes", flags->yes, "Do not ask");
   command->add_flag("--dry-run", flags->dry_run, "Say what would go, and change nothing");
+  flags->store.AddSharedTo(command);
   command->footer(
       "--all asks before it removes, and where nobody can be asked it wants --yes. Nothing goes\n"
       "where an id is wrong, not unique or not stored, or one folder is none of a store. A store\n"

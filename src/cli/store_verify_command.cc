@@ -51,8 +51,10 @@ Result<Verified> VerifyOne(const std::string& folder, const VerifyFlags& flags) 
     const double fraction = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 1;
     progress.Update(fraction, ShortBytes(PerSecond(done, SecondsSince(start))) + "/s");
   };
-  auto report = VerifyFolder(
-      folder, {.threads = flags.threads, .quarantine = !flags.dry_run, .on_progress = show});
+  auto report = VerifyFolder(folder, {.threads = flags.threads,
+                                      .quarantine = !flags.dry_run,
+                                      .allow_shared_folder = flags.store.allow_shared_folder,
+                                      .on_progress = show});
   if (!report) return report.error();
   return Verified{*std::move(report), SecondsSince(start)};
 }
@@ -128,6 +130,7 @@ void AddStoreVerifyCommand(CLI::App* store, Action* action) {
       ->type_name("N")
       ->capture_default_str();
   command->add_flag("--dry-run", flags->dry_run, "Leave corrupt blocks where they are");
+  flags->store.AddSharedTo(command);
   command->footer(
       "Corrupt blocks go to the folder's quarantine, which is what a store does that reads one.\n"
       "Blocks of another version of the format are left alone. May run while the store is in use.\n"

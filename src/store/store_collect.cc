@@ -119,7 +119,7 @@ Result<CollectReport> CollectFolder(const std::string& path, const CollectOption
   ESA_ASSIGN_OR_RETURN(const FolderListing listing, ListFolder(*files, path));
   std::unique_ptr<Folder> folder;
   if (!options.dry_run) {
-    ESA_ASSIGN_OR_RETURN(folder, OpenForMaintenance(*files, path));
+    ESA_ASSIGN_OR_RETURN(folder, OpenForMaintenance(*files, path, options.allow_shared_folder));
   }
   return Collector(*files, path, options, folder.get()).Run(listing);
 }

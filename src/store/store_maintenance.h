@@ -2,8 +2,10 @@
 //
 // All may run beside stores that work on the folder and touch nothing that one of them is writing.
 // What writes opens the folder as a store does, under the same locks, which removes what dead
-// writers left. Pins are not looked at: a block that a store has pinned may go, and is a miss or a
-// failed load there.
+// writers left, and refuses a folder that others may write to or own unless `allow_shared_folder`.
+// Pins are not looked at: a block that a store has pinned may go, and is a miss or a failed load
+// there.
+//
 // Errors of all: those of store_inspect.h, and what the system refused.
 #pragma once
 
@@ -23,6 +25,7 @@ namespace esa {
 struct VerifyOptions {
   int threads = 2;         // that read
   bool quarantine = true;  // corrupt blocks
+  bool allow_shared_folder = false;
   // Bytes of files done of all: by one thread at a time, not always the caller's.
   std::function<void(std::uint64_t done, std::uint64_t total)> on_progress = {};
 };
@@ -56,7 +59,8 @@ struct CollectOptions {
   std::optional<std::uint64_t> capacity_bytes = {};  // evict down to this
   std::optional<std::int64_t> used_since_us = {};    // evict what was last used before this
   bool empty_quarantine = false;                     // else it keeps kMaxQuarantined files
-  bool dry_run = false;                              // says what it would do
+  bool allow_shared_folder = false;
+  bool dry_run = false;  // says what it would do
 };
 
 struct CollectReport {
@@ -80,9 +84,15 @@ Result<std::vector<BlockInfo>> FindBlocks(std::span<const std::string> folders,
                                           std::span<const std::string> prefixes, bool chain);
 
 // Removes the blocks, in their order; says how many were still there.
-Result<StoreSummary::Files> RemoveBlocks(std::span<const BlockInfo> blocks);
+Result<StoreSummary::Files> RemoveBlocks(std::span<const BlockInfo> blocks,
+                                         bool allow_shared_folder = false);
+
+struct RemoveAllOptions {
+  bool allow_shared_folder = false;
+  bool dry_run = false;  // says what it would do
+};
 
 // Removes all committed blocks, also those in use, and the quarantine: `expired` has the blocks.
-Result<CollectReport> RemoveAllBlocks(const std::string& path, bool dry_run);
+Result<CollectReport> RemoveAllBlocks(const std::string& path, const RemoveAllOptions& options);
 
 }  // namespace esa

@@ -311,11 +311,11 @@ TEST_F(Maintenance, RemovesAll) {
   DumpChain(1, 4);
   FillQuarantine(2);
   const std::string leftover = LeaveOver(SampleBlock(30));
-  const auto dry = RemoveAllBlocks(path_, true);
+  const auto dry = RemoveAllBlocks(path_, {.dry_run = true});
   ASSERT_TRUE(dry.ok());
   EXPECT_EQ(dry->expired.count, 4u);
   EXPECT_EQ(InspectFolder(path_)->blocks, 4u);
-  const auto report = RemoveAllBlocks(path_, false);
+  const auto report = RemoveAllBlocks(path_, {});
   ASSERT_TRUE(report.ok());
   EXPECT_EQ(report->expired.count, 4u);
   EXPECT_EQ(report->kept.count, 0u);
@@ -324,12 +324,37 @@ TEST_F(Maintenance, RemovesAll) {
   EXPECT_EQ(InspectFolder(path_)->blocks, 0u);
 }
 
+TEST_F(Maintenance, ChangesASharedFolderOnlyWhenToldTo) {
+  const auto chain = DumpChain(1, 4);
+  const std::vector<BlockInfo> last =
+      *FindBlocks(std::vector{path_}, std::vector{chain[3].id().Hex()}, false);
+  Corrupt(chain[2]);
+  std::filesystem::permissions(path_, std::filesystem::perms::all);
+  for (const Error& refusal :
+       {VerifyFolder(path_, {}).error(), RemoveBlocks(last).error(),
+        CollectFolder(path_, {.capacity_bytes = 0}).error(), RemoveAllBlocks(path_, {}).error()}) {
+    EXPECT_EQ(refusal.code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(refusal.message, HasSubstr("lets others write"));
+  }
+  EXPECT_EQ(InspectFolder(path_)->blocks, 4u);
+  EXPECT_EQ(VerifyFolder(path_, {.quarantine = false})->corrupt, 1u);
+  EXPECT_EQ(CollectFolder(path_, {.capacity_bytes = 0, .dry_run = true})->evicted.count, 4u);
+  EXPECT_EQ(RemoveAllBlocks(path_, {.dry_run = true})->expired.count, 4u);
+
+  EXPECT_TRUE(VerifyFolder(path_, {.allow_shared_folder = true})->findings.at(0).quarantined);
+  EXPECT_EQ(RemoveBlocks(last, /*allow_shared_folder=*/true)->count, 1u);
+  const CollectOptions to_one{.capacity_bytes = kBlockBytes, .allow_shared_folder = true};
+  EXPECT_EQ(CollectFolder(path_, to_one)->evicted.count, 1u);
+  EXPECT_EQ(RemoveAllBlocks(path_, {.allow_shared_folder = true})->expired.count, 1u);
+  EXPECT_EQ(InspectFolder(path_)->blocks, 0u);
+}
+
 TEST_F(Maintenance, TouchesNothingInWhatIsNoStore) {
   const SampleBlock block(1);
   std::filesystem::create_directories(FanOutPath(path_, block.id()));
   std::ofstream(PathOf(block)) << "mine";
   for (const auto& code :
-       {RemoveAllBlocks(path_, false).error().code, CollectFolder(path_, {}).error().code,
+       {RemoveAllBlocks(path_, {}).error().code, CollectFolder(path_, {}).error().code,
         VerifyFolder(path_, {}).error().code}) {
     EXPECT_EQ(code, ErrorCode::kInvalidArgument);
   }

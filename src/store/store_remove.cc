@@ -63,14 +63,14 @@ Result<std::vector<BlockInfo>> FindBlocks(std::span<const std::string> folders,
   return blocks;
 }
 
-Result<Files> RemoveBlocks(std::span<const BlockInfo> blocks) {
+Result<Files> RemoveBlocks(std::span<const BlockInfo> blocks, bool allow_shared_folder) {
   const std::unique_ptr<FileSystem> files = MakeRealFileSystem();
   std::map<std::string, std::unique_ptr<Folder>> folders;
   Files removed;
   for (const BlockInfo& block : blocks) {
     std::unique_ptr<Folder>& folder = folders[block.folder];
     if (folder == nullptr) {
-      ESA_ASSIGN_OR_RETURN(folder, OpenForMaintenance(*files, block.folder));
+      ESA_ASSIGN_OR_RETURN(folder, OpenForMaintenance(*files, block.folder, allow_shared_folder));
     }
     const Status gone = folder->Remove(block.id);
     if (!gone && gone.error().code == ErrorCode::kNotFound) continue;
@@ -81,10 +81,11 @@ Result<Files> RemoveBlocks(std::span<const BlockInfo> blocks) {
   return removed;
 }
 
-Result<CollectReport> RemoveAllBlocks(const std::string& path, bool dry_run) {
+Result<CollectReport> RemoveAllBlocks(const std::string& path, const RemoveAllOptions& options) {
   return CollectFolder(path, {.used_since_us = std::numeric_limits<std::int64_t>::max(),
                               .empty_quarantine = true,
-                              .dry_run = dry_run});
+                              .allow_shared_folder = options.allow_shared_folder,
+                              .dry_run = options.dry_run});
 }
 
 }  // namespace esa

@@ -105,7 +105,7 @@ Result<VerifyReport> VerifyFolder(const std::string& path, const VerifyOptions& 
   ESA_ASSIGN_OR_RETURN(FolderListing listing, ListFolder(*files, path));
   std::unique_ptr<Folder> folder;
   if (options.quarantine) {
-    ESA_ASSIGN_OR_RETURN(folder, OpenForMaintenance(*files, path));
+    ESA_ASSIGN_OR_RETURN(folder, OpenForMaintenance(*files, path, options.allow_shared_folder));
   }
   return FolderVerifier(*files, path, std::move(listing), options, folder.get()).Run();
 }

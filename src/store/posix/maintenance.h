@@ -10,7 +10,9 @@
 
 namespace esa {
 
-// Errors: CheckIsStore's, so that nothing is created where no store is, and Folder::Open's.
-Result<std::unique_ptr<Folder>> OpenForMaintenance(FileSystem& files, const std::string& path);
+// Errors: CheckIsStore's, so that nothing is created where no store is, and Folder::Open's, which
+// refuses what others may write to or own unless `allow_shared`.
+Result<std::unique_ptr<Folder>> OpenForMaintenance(FileSystem& files, const std::string& path,
+                                                   bool allow_shared);
 
 }  // namespace esa
