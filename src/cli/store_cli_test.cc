@@ -338,7 +338,7 @@ TEST_F(StoreCli, BenchMeasuresAndLeavesNothing) {
   const std::string dir = folder_ + "/disk";
   std::filesystem::create_directories(dir);
   const Outcome json = Run("store bench --dir " + dir +
-                          " --slice-bytes 4096 --bytes 1MiB --rounds 1 --depth 4 --json");
+                           " --slice-bytes 4096 --bytes 1MiB --rounds 1 --depth 4 --json");
   ASSERT_EQ(json.code, 0) << json.err;
   const Json result = Json::parse(json.out);
   EXPECT_EQ(result["slice_bytes"], 4096);
