@@ -34,6 +34,10 @@ struct StoreConfig {
   bool allow_shared_folder = false;       // a folder that others may write to
   std::string encryption_key_file = {};   // 32 bytes, or 64 hexadecimal digits; else ESA_STORE_KEY
 
+  // Blocks whose file would be shorter share files, which saves its making; 0: never. Ignored in
+  // folders on other machines.
+  std::uint64_t pack_below_bytes = 2u << 20;
+
   IoEngine io_engine = IoEngine::kUring;
   bool io_direct = false;  // O_DIRECT where the filesystem can
   int io_threads = 2;

@@ -31,6 +31,7 @@ struct BenchOptions {
   std::string durability = "none";
   std::string io_engine = "uring";
   std::string key_file;
+  std::string pack_below = "2MiB";
   std::uint32_t slices_per_block = 0;
   int rounds = 5;
   int depth = 32;
@@ -129,6 +130,7 @@ class Bench {
     store.io_engine = options_.io_engine == "threads" ? IoEngine::kThreads : IoEngine::kUring;
     store.durability = options_.durability == "commit" ? Durability::kCommit : Durability::kNone;
     store.encryption_key_file = options_.key_file;
+    ESA_ASSIGN_OR_RETURN(store.pack_below_bytes, ParseBytes(options_.pack_below));
     return {};
   }
 
@@ -201,6 +203,7 @@ class Bench {
                         {"io_engine", options_.io_engine},
                         {"durability", options_.durability},
                         {"encrypted", !options_.key_file.empty()},
+                        {"pack_below", workload_.store.pack_below_bytes},
                         {"io_depth", options_.depth},
                         {"io_threads", options_.threads},
                         {"fio", has_fio_ ? OrderedJson(FioVersion()) : OrderedJson(nullptr)},
@@ -304,6 +307,9 @@ void AddStoreBenchCommand(CLI::App* store, Action* action) {
       ->capture_default_str();
   command->add_option("--encryption-key-file", options->key_file, "Encrypts the blocks")
       ->type_name("FILE");
+  command->add_option("--pack-below", options->pack_below, "Smaller blocks share files; 0: never")
+      ->check(Size())
+      ->capture_default_str();
   command->add_flag("--buffered", options->buffered, "Through the page cache, not O_DIRECT");
   command->add_flag("--json", options->json, "JSON on stdout");
   command->footer(

@@ -12,6 +12,7 @@
 
 #include "store/key_file.h"
 #include "store/posix/block_io.h"
+#include "store/posix/packed_files.h"
 #include "store/recency.h"
 
 namespace esa {
@@ -194,6 +195,10 @@ Result<std::unique_ptr<BlockStore>> CreatePosixStoreOn(std::unique_ptr<FileSyste
   if (!key) return key.error();
   std::unique_ptr<const BlockCipher> cipher;
   if (*key) cipher = std::make_unique<BlockCipher>(**std::move(key));
+  files = MakePackedFiles(std::move(files),
+                          {.pack_below_bytes = config.pack_below_bytes,
+                           .capacity_bytes = config.capacity_bytes,
+                           .durable = config.durability == Durability::kCommit});
   auto io = std::make_unique<BlockIo>(std::move(files), std::move(cipher), config, layout);
   auto store = std::make_unique<PosixStore>(std::move(io), config, layout);
   if (Status opened = store->OpenFolders(config); !opened) return opened.error();

@@ -8,6 +8,7 @@
 #include "store/posix/folder.h"
 #include "store/posix/folder_listing.h"
 #include "store/posix/maintenance.h"
+#include "store/posix/packed_files.h"
 #include "store/store_maintenance.h"
 
 namespace esa {
@@ -115,7 +116,7 @@ class Collector {
 }  // namespace
 
 Result<CollectReport> CollectFolder(const std::string& path, const CollectOptions& options) {
-  const std::unique_ptr<FileSystem> files = MakeRealFileSystem();
+  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
   ESA_ASSIGN_OR_RETURN(const FolderListing listing, ListFolder(*files, path));
   std::unique_ptr<Folder> folder;
   if (!options.dry_run) {

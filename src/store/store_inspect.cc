@@ -12,6 +12,7 @@
 #include "store/posix/file_names.h"
 #include "store/posix/file_system.h"
 #include "store/posix/folder_listing.h"
+#include "store/posix/packed_files.h"
 
 namespace esa {
 namespace {
@@ -94,13 +95,13 @@ void AddSpace(const std::string& path, StoreSummary* summary) {
 }  // namespace
 
 Status CheckStoreFolders(std::span<const std::string> folders) {
-  const std::unique_ptr<FileSystem> files = MakeRealFileSystem();
+  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
   for (const std::string& folder : folders) ESA_RETURN_IF_ERROR(CheckIsStore(*files, folder));
   return {};
 }
 
 Result<BlockList> ListBlocks(std::span<const std::string> folders, const ListOptions& options) {
-  const std::unique_ptr<FileSystem> files = MakeRealFileSystem();
+  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
   BlockList list;
   for (const std::string& folder : folders) {
     ESA_ASSIGN_OR_RETURN(const FolderListing listing, ListFolder(*files, folder));
@@ -114,7 +115,7 @@ Result<BlockList> ListBlocks(std::span<const std::string> folders, const ListOpt
 }
 
 Result<StoreSummary> InspectFolder(const std::string& path, std::vector<BlockInfo>* blocks) {
-  const std::unique_ptr<FileSystem> files = MakeRealFileSystem();
+  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
   ESA_ASSIGN_OR_RETURN(const FolderListing listing, ListFolder(*files, path));
   std::vector<BlockInfo> found;
   AppendBlocks(path, listing, &found);

@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "store/block_chains.h"
 #include "store/posix/maintenance.h"
+#include "store/posix/packed_files.h"
 #include "store/store_maintenance.h"
 
 namespace esa {
@@ -64,7 +65,7 @@ Result<std::vector<BlockInfo>> FindBlocks(std::span<const std::string> folders,
 }
 
 Result<Files> RemoveBlocks(std::span<const BlockInfo> blocks, bool allow_shared_folder) {
-  const std::unique_ptr<FileSystem> files = MakeRealFileSystem();
+  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
   std::map<std::string, std::unique_ptr<Folder>> folders;
   Files removed;
   for (const BlockInfo& block : blocks) {

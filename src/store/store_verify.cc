@@ -11,6 +11,7 @@
 #include "store/posix/folder.h"
 #include "store/posix/folder_listing.h"
 #include "store/posix/maintenance.h"
+#include "store/posix/packed_files.h"
 #include "store/store_maintenance.h"
 
 namespace esa {
@@ -101,7 +102,7 @@ Result<VerifyReport> VerifyFolder(const std::string& path, const VerifyOptions& 
     return InvalidArgument("threads is " + std::to_string(options.threads) +
                            ", expected at least 1");
   }
-  const std::unique_ptr<FileSystem> files = MakeRealFileSystem();
+  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
   ESA_ASSIGN_OR_RETURN(FolderListing listing, ListFolder(*files, path));
   std::unique_ptr<Folder> folder;
   if (options.quarantine) {

@@ -49,6 +49,7 @@ Status ReadStore(const std::string& where, const nlohmann::json& object, StoreCo
   reader.Bytes("write_bytes_per_day", &store->write_bytes_per_day);
   reader.Bool("allow_shared_folder", &store->allow_shared_folder);
   reader.Text("encryption_key_file", &store->encryption_key_file);
+  reader.Bytes("pack_below", &store->pack_below_bytes);
   ReadChoice<IoEngine>(&reader, "io_engine",
                        {{{"uring", IoEngine::kUring}, {"threads", IoEngine::kThreads}}},
                        &store->io_engine);

@@ -142,7 +142,7 @@ Status BlockReader::Prefetch(const Folder& folder, const BlockId& id) {
   if (folder.direct()) return {};
   const auto file = Open(folder, id);
   if (!file) return file.error();
-  (*file)->WillNeed();
+  (*file)->WillNeed(0, areas_.file_bytes);
   return {};
 }
 

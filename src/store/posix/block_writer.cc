@@ -188,7 +188,8 @@ Status BlockWriter::Create(OpenBlock& block, bool allocate) {
   Folder& folder = *block.folder;
   if (Status room = folder.Reserve(areas_.file_bytes); !room) return room;
   const std::string path = folder.NewTemporaryPath(block.head.id);
-  const OpenOptions options{.mode = OpenMode::kCreate, .direct = folder.direct()};
+  const OpenOptions options{
+      .mode = OpenMode::kCreate, .direct = folder.direct(), .bytes = areas_.file_bytes};
   auto file = files_.Open(path, options);
   if (!file && file.error().code == ErrorCode::kNotFound) {
     const Status made = folder.MakeFanOut(block.head.id);

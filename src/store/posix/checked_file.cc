@@ -1,9 +1,6 @@
 #include "store/posix/checked_file.h"
 
-#include <algorithm>
-#include <chrono>
 #include <cstring>
-#include <thread>
 #include <utility>
 
 #include "store/checksum.h"
@@ -41,35 +38,19 @@ Status WriteChecked(File& file, const std::string& path, std::span<const std::by
   return WriteFully(file, path, 0, bytes);
 }
 
-namespace {
-
-// Who holds the lock does so for a few calls, or for a scan; one that was stopped, for ever.
-constexpr std::chrono::seconds kLockPatience{10};
-constexpr std::chrono::microseconds kFirstPause{50};
-constexpr std::chrono::microseconds kLongestPause{5000};
-
-Result<std::unique_ptr<File>> LockInTime(FileSystem& files, const std::string& path) {
-  const auto deadline = std::chrono::steady_clock::now() + kLockPatience;
-  for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
-    auto file = files.Lock(path, false);
-    if (!file || *file != nullptr) return file;
-    if (std::chrono::steady_clock::now() >= deadline) {
-      return DeadlineExceeded(path + ": another process has held its lock for " +
-                              std::to_string(kLockPatience.count()) + " s");
-    }
-    std::this_thread::sleep_for(pause);
-  }
-}
-
-}  // namespace
-
 LockedNumbers::LockedNumbers(std::unique_ptr<File> file, std::string path)
     : file_(std::move(file)), path_(std::move(path)) {}
 
 Result<LockedNumbers> LockedNumbers::Lock(FileSystem& files, const std::string& path) {
-  auto file = LockInTime(files, path);
-  if (!file) return file.error();
-  LockedNumbers numbers(*std::move(file), path);
+  std::unique_ptr<File> file;
+  const auto try_lock = [&]() -> Result<bool> {
+    auto locked = files.Lock(path, false);
+    if (!locked) return locked.error();
+    file = *std::move(locked);
+    return file != nullptr;
+  };
+  if (Status locked = LockInTime(path, try_lock); !locked) return locked.error();
+  LockedNumbers numbers(std::move(file), path);
   const auto payload = ReadChecked(*numbers.file_, path);
   if (!payload && payload.error().code != ErrorCode::kDataError) return payload.error();
   if (payload.ok() && payload->size() == sizeof(numbers.values)) {

@@ -1,7 +1,10 @@
 #include "store/posix/file_system.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 namespace esa {
 namespace {
@@ -21,7 +24,26 @@ Result<std::size_t> MovePieces(std::uint64_t offset, std::span<const iovec> piec
   return total;
 }
 
+// Who holds a lock does so for a few calls, or for a scan; one that was stopped, for ever.
+constexpr std::chrono::seconds kLockPatience{10};
+constexpr std::chrono::microseconds kFirstPause{50};
+constexpr std::chrono::microseconds kLongestPause{5000};
+
 }  // namespace
+
+Status LockInTime(const std::string& path, const std::function<Result<bool>()>& try_lock) {
+  const auto deadline = std::chrono::steady_clock::now() + kLockPatience;
+  for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    const Result<bool> locked = try_lock();
+    if (!locked) return locked.error();
+    if (*locked) return {};
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return DeadlineExceeded(path + ": another process has held its lock for " +
+                              std::to_string(kLockPatience.count()) + " s");
+    }
+    std::this_thread::sleep_for(pause);
+  }
+}
 
 Result<std::size_t> File::ReadPieces(std::uint64_t offset, std::span<const iovec> pieces) {
   return MovePieces(offset, pieces,

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -34,11 +35,19 @@ class File {
   virtual Result<std::size_t> WritePieces(std::uint64_t offset, std::span<const iovec> pieces);
 
   // What io_uring needs to move these pieces without the calls above; nullopt: call them.
-  virtual std::optional<int> DescriptorFor(std::uint64_t offset, std::span<const iovec> pieces,
-                                           bool write) const {
+  struct Target {
+    int descriptor = -1;
+    std::uint64_t offset = 0;
+  };
+  virtual std::optional<Target> TargetFor(std::uint64_t offset, std::span<const iovec> pieces,
+                                          bool write) const {
     (void)offset, (void)pieces, (void)write;
     return std::nullopt;
   }
+
+  // Whether what was just read by a Target is this file's: of a file that shares another, its place
+  // may have been given away meanwhile. kNotFound: it was.
+  virtual Status StillThere() const { return {}; }
 
   // Makes the file this long and takes its room on disk where the filesystem can: a full disk shows
   // here, what is written later is contiguous, and no write has to lengthen the file.
@@ -48,7 +57,14 @@ class File {
   virtual Status Sync() = 0;
 
   virtual Result<std::uint64_t> Size() = 0;
-  virtual void WillNeed() = 0;  // asks for the whole file to be brought into the page cache
+
+  // Asks for these bytes to be brought into the page cache.
+  virtual void WillNeed(std::uint64_t offset, std::uint64_t bytes) = 0;
+
+  // The exclusive lock of FileSystem::Lock, taken and given back many times on one open file. False:
+  // another has it.
+  virtual Result<bool> TryLock() = 0;
+  virtual void Unlock() = 0;
 };
 
 enum class OpenMode { kRead, kWrite, kCreate };  // kCreate: 0600, and must not exist yet
@@ -56,6 +72,7 @@ enum class OpenMode { kRead, kWrite, kCreate };  // kCreate: 0600, and must not 
 struct OpenOptions {
   OpenMode mode = OpenMode::kRead;
   bool direct = false;  // O_DIRECT; fails where the filesystem cannot
+  std::uint64_t bytes = 0;  // with kCreate: how long it will be; 0: not known
 };
 
 struct PathInfo {
@@ -93,9 +110,16 @@ class FileSystem {
   // The files of a folder in any order, without those that vanish meanwhile. Over a network what
   // it says of them may be some seconds old.
   virtual Result<std::vector<ListedFile>> ListFiles(const std::string& path) = 0;
+
+  // Is it on another machine, so that calls on it take their time and locks are messages?
+  virtual bool OnNetwork(const std::string& path) = 0;
 };
 
 std::unique_ptr<FileSystem> MakeRealFileSystem();
+
+// Tries until a lock is had. Who holds one does so for a few calls, or for a scan.
+// kDeadlineExceeded: its holder was stopped, or hangs.
+Status LockInTime(const std::string& path, const std::function<Result<bool>()>& try_lock);
 
 // What errno says of a call that failed on a path.
 Error SystemError(const std::string& path, const char* operation, int code);

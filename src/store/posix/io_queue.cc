@@ -62,7 +62,9 @@ bool Settle(IoRequest* request, Result<std::size_t> moved) {
     return true;
   }
   request->offset += *moved;
-  return Advance(&request->pieces, *moved) == 0;
+  if (Advance(&request->pieces, *moved) > 0) return false;
+  if (!request->write) request->status = request->file->StillThere();
+  return true;
 }
 
 void RunSynchronously(IoRequest* request) {

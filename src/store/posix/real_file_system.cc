@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -83,10 +84,10 @@ class RealFile final : public File {
   }
 
   // Buffered writes are copies to the page cache, for which io_uring would start threads.
-  std::optional<int> DescriptorFor(std::uint64_t offset, std::span<const iovec> pieces,
-                                   bool write) const override {
+  std::optional<Target> TargetFor(std::uint64_t offset, std::span<const iovec> pieces,
+                                  bool write) const override {
     if (!Fits(offset, pieces) || (write && !direct_)) return std::nullopt;
-    return descriptor_;
+    return Target{descriptor_, offset};
   }
 
   Status Allocate(std::uint64_t bytes) override {
@@ -108,7 +109,18 @@ class RealFile final : public File {
     return static_cast<std::uint64_t>(info.st_size);
   }
 
-  void WillNeed() override { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_WILLNEED); }
+  void WillNeed(std::uint64_t offset, std::uint64_t bytes) override {
+    posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                  POSIX_FADV_WILLNEED);
+  }
+
+  Result<bool> TryLock() override {
+    if (Retry([&] { return flock(descriptor_, LOCK_EX | LOCK_NB); }) == 0) return true;
+    if (errno == EWOULDBLOCK) return false;
+    return SystemError(path_, "lock", errno);
+  }
+
+  void Unlock() override { flock(descriptor_, LOCK_UN); }
 
  private:
   // One call can move them all, without a copy.
@@ -168,6 +180,10 @@ class Listing {
 // Attributes at hand will do: a network file system then need not ask for each file.
 constexpr int kListFlags = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC;
 constexpr unsigned kListFields = STATX_TYPE | STATX_SIZE | STATX_MTIME;
+
+// statfs(2): NFS, SMB, SMB2, CIFS, 9P, Ceph, Lustre, GPFS, AFS.
+constexpr std::uint32_t kNetworkTypes[] = {0x6969,     0x517b,     0xfe534d42, 0xff534d42, 0x01021997,
+                                           0x00c36400, 0x0bd00bd0, 0x47504653, 0x5346414f};
 
 class RealFileSystem final : public FileSystem {
  public:
@@ -272,6 +288,13 @@ class RealFileSystem final : public FileSystem {
                                       info.stx_mtime.tv_nsec / 1000});
     }
     return files;
+  }
+
+  bool OnNetwork(const std::string& path) override {
+    struct statfs info {};
+    if (statfs(path.c_str(), &info) != 0) return false;
+    return std::ranges::find(kNetworkTypes, static_cast<std::uint32_t>(info.f_type)) !=
+           std::end(kNetworkTypes);
   }
 };
 

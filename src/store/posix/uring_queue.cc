@@ -28,7 +28,7 @@ class UringQueue final : public IoQueue {
   IoRequest* Next(std::chrono::milliseconds patience) override;
 
  private:
-  void Enqueue(IoRequest* request, int descriptor);
+  void Enqueue(IoRequest* request, const File::Target& target);
   void Complete(IoRequest* request, int result);
   void RegisterMemory();
   int RegionOf(const iovec& piece) const;  // -1: in none that is registered
@@ -78,14 +78,14 @@ int UringQueue::RegionOf(const iovec& piece) const {
 
 void UringQueue::Start(IoRequest* request) {
   if (running_ == 0) RegisterMemory();
-  const std::optional<int> descriptor =
-      request->file->DescriptorFor(request->offset, request->pieces, request->write);
-  if (descriptor && !request->pieces.empty()) return Enqueue(request, *descriptor);
+  const std::optional<File::Target> target =
+      request->file->TargetFor(request->offset, request->pieces, request->write);
+  if (target && !request->pieces.empty()) return Enqueue(request, *target);
   RunSynchronously(request);
   ended_.push_back(request);
 }
 
-void UringQueue::Enqueue(IoRequest* request, int descriptor) {
+void UringQueue::Enqueue(IoRequest* request, const File::Target& target) {
   io_uring_sqe* entry = io_uring_get_sqe(&ring_);
   if (entry == nullptr) {
     io_uring_submit(&ring_);
@@ -99,13 +99,15 @@ void UringQueue::Enqueue(IoRequest* request, int descriptor) {
   const auto bytes = static_cast<unsigned>(first.iov_len);
   const int region = count == 1 ? RegionOf(first) : -1;
   if (region >= 0 && request->write) {
-    io_uring_prep_write_fixed(entry, descriptor, first.iov_base, bytes, request->offset, region);
+    io_uring_prep_write_fixed(entry, target.descriptor, first.iov_base, bytes, target.offset,
+                              region);
   } else if (region >= 0) {
-    io_uring_prep_read_fixed(entry, descriptor, first.iov_base, bytes, request->offset, region);
+    io_uring_prep_read_fixed(entry, target.descriptor, first.iov_base, bytes, target.offset,
+                              region);
   } else if (request->write) {
-    io_uring_prep_writev(entry, descriptor, pieces.data(), count, request->offset);
+    io_uring_prep_writev(entry, target.descriptor, pieces.data(), count, target.offset);
   } else {
-    io_uring_prep_readv(entry, descriptor, pieces.data(), count, request->offset);
+    io_uring_prep_readv(entry, target.descriptor, pieces.data(), count, target.offset);
   }
   io_uring_sqe_set_data(entry, request);
   ++running_;

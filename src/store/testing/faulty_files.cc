@@ -122,7 +122,16 @@ class FaultyFile final : public File {
     return real_->Size();
   }
 
-  void WillNeed() override { real_->WillNeed(); }
+  void WillNeed(std::uint64_t offset, std::uint64_t bytes) override {
+    real_->WillNeed(offset, bytes);
+  }
+
+  Result<bool> TryLock() override {
+    if (Status status = faults_->Enter(FileCall::kLock); !status) return status.error();
+    return real_->TryLock();
+  }
+
+  void Unlock() override { real_->Unlock(); }
 
  private:
   std::shared_ptr<Faults> faults_;
@@ -184,6 +193,8 @@ class FaultyFiles final : public FileSystem {
   Result<std::vector<ListedFile>> ListFiles(const std::string& path) override {
     return real_->ListFiles(path);
   }
+
+  bool OnNetwork(const std::string& path) override { return real_->OnNetwork(path); }
 
  private:
   std::shared_ptr<Faults> faults_;

@@ -33,6 +33,7 @@ class ForwardingFiles : public FileSystem {
   Result<std::vector<ListedFile>> ListFiles(const std::string& path) override {
     return real_->ListFiles(path);
   }
+  bool OnNetwork(const std::string& path) override { return real_->OnNetwork(path); }
 
  private:
   const std::unique_ptr<FileSystem> real_ = MakeRealFileSystem();

@@ -205,9 +205,19 @@ class VolatileFile final : public File {
   VolatileFile(std::shared_ptr<VolatileDisk::Tree> tree, NodePtr node, std::string path, bool lock)
       : tree_(std::move(tree)), node_(std::move(node)), path_(std::move(path)), lock_(lock) {}
 
-  ~VolatileFile() override {
-    if (!lock_) return;
+  ~VolatileFile() override { Unlock(); }
+
+  Result<bool> TryLock() override {
     std::lock_guard lock(tree_->mutex);
+    if (Status on = tree_->Powered(); !on) return on.error();
+    if (lock_ || node_->locked) return lock_;
+    node_->locked = lock_ = true;
+    return true;
+  }
+
+  void Unlock() override {
+    std::lock_guard lock(tree_->mutex);
+    if (!std::exchange(lock_, false)) return;
     node_->locked = false;
     tree_->unlocked.notify_all();
   }
@@ -257,13 +267,13 @@ class VolatileFile final : public File {
     return node_->bytes.size();
   }
 
-  void WillNeed() override {}
+  void WillNeed(std::uint64_t, std::uint64_t) override {}
 
  private:
   const std::shared_ptr<VolatileDisk::Tree> tree_;
   const NodePtr node_;
   const std::string path_;
-  const bool lock_;
+  bool lock_;  // guarded by the tree's mutex
 };
 
 class VolatileFiles final : public FileSystem {
@@ -393,6 +403,8 @@ class VolatileFiles final : public FileSystem {
     }
     return files;
   }
+
+  bool OnNetwork(const std::string&) override { return false; }
 
  private:
   // Holds the mutex.
