@@ -38,6 +38,7 @@ class BitFlips : public ::testing::Test {
     StoreConfig config;
     config.storage_backends = {kPath};
     config.io_threads = 1;
+    config.pack_below_bytes = 0;
     auto store = CreatePosixStoreOn(disk_.Files(), config, layout);
     EXPECT_TRUE(store.ok());
     return *std::move(store);

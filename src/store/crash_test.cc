@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "store/posix/packed_files.h"
 #include "store/stress/mixed_load.h"
 #include "store/testing/store_fixture.h"
 
@@ -56,6 +57,7 @@ class Kill : public ::testing::Test {
     plan.evicts = random.Below(2) == 0;
     // Beside the pinned blocks, room for those that the threads write meanwhile.
     plan.config.capacity_bytes = plan.evicts ? 20 * kFileBytes : 0;
+    if (random.Below(2) == 0) plan.config.pack_below_bytes = 0;
     plan.threads = static_cast<int>(1 + random.Below(4));
     plan.seed = seed;
     plan.until_kill = std::chrono::microseconds(random.Below(50000));
@@ -140,17 +142,18 @@ class Kill : public ::testing::Test {
 
   std::size_t CountLeftovers() const {
     std::size_t count = 0;
-    for (const auto& entry : fs::recursive_directory_iterator(path())) {
-      const std::string ending = entry.path().extension();
-      count += ending == ".tmp" || ending == ".probe" || ending == ".owner" ? 1 : 0;
+    for (const std::string& stored : StoredPaths(*MakePackedFiles(MakeRealFileSystem()), path())) {
+      const bool left = stored.ends_with(".tmp") || stored.ends_with(".probe");
+      count += left || stored.ends_with(".owner") ? 1 : 0;
     }
     return count;
   }
 
   std::uint64_t BytesOnDisk() const {
     std::uint64_t bytes = 0;
-    for (const auto& entry : fs::recursive_directory_iterator(path())) {
-      if (entry.path().extension() == ".block") bytes += entry.file_size();
+    const auto files = MakePackedFiles(MakeRealFileSystem());
+    for (const std::string& stored : StoredPaths(*files, path())) {
+      if (stored.ends_with(".block")) bytes += files->Stat(stored)->bytes;
     }
     return bytes;
   }

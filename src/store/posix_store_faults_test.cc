@@ -26,6 +26,7 @@ class PosixStoreFaults : public ::testing::Test {
  protected:
   PosixStoreFaults() {
     config_.storage_backends = {folder_.path()};
+    config_.pack_below_bytes = 0;
     config_.io_threads = 2;
   }
 

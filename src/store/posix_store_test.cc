@@ -28,6 +28,7 @@ class PosixStore : public ::testing::Test {
   StoreConfig Config() const {
     StoreConfig config;
     config.storage_backends = {path()};
+    config.pack_below_bytes = 0;  // these tests look at the files of blocks
     return config;
   }
   std::unique_ptr<BlockStore> Open() const { return Open(Config()); }

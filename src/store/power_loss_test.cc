@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "store/posix/packed_files.h"
 #include "store/posix/posix_store.h"
 #include "store/testing/store_fixture.h"
 #include "store/testing/volatile_files.h"
@@ -37,8 +38,9 @@ std::vector<SampleBlock> MakeSamples() {
 // One history of one disk: stores come and go, work, and lose power.
 class History {
  public:
-  History(std::uint64_t seed, const std::vector<SampleBlock>& samples)
-      : random_(seed), samples_(samples) {}
+  // packs: blocks share files.
+  History(std::uint64_t seed, const std::vector<SampleBlock>& samples, bool packs)
+      : random_(seed), samples_(samples), packs_(packs) {}
 
   VolatileDisk& disk() { return disk_; }
   std::uint64_t Below(std::uint64_t bound) { return random_.Below(bound); }
@@ -48,6 +50,7 @@ class History {
     StoreConfig config;
     config.storage_backends = {kPath};
     config.durability = durability;
+    if (!packs_) config.pack_below_bytes = 0;
     config.capacity_bytes = capacity_blocks * kFileBytes;
     config.io_threads = static_cast<int>(1 + random_.Below(3));
     config.io_direct = random_.Below(2) == 0;
@@ -115,6 +118,7 @@ class History {
 
   SplitMix64 random_;
   const std::vector<SampleBlock>& samples_;
+  const bool packs_;
   VolatileDisk disk_;
   std::set<std::size_t> promised_;
 };
@@ -136,15 +140,19 @@ class PowerLoss : public ::testing::Test {
     EXPECT_EQ(store->Stats().bytes, samples_.size() * kFileBytes);
     for (const SampleBlock& block : samples_) EXPECT_TRUE(store->Remove(block.id()).ok());
     EXPECT_EQ(store->Stats().bytes, 0u);
-    for (const std::string& path : history.disk().Paths()) {
+    for (const std::string& path : Paths(history.disk())) {
       EXPECT_TRUE(!path.ends_with(".block") || path.find("/quarantine/") != std::string::npos);
     }
+  }
+
+  static std::vector<std::string> Paths(const VolatileDisk& disk) {
+    return StoredPaths(*MakePackedFiles(disk.Files()), kPath);
   }
 
   // Of the stores before this one.
   static std::size_t Leftovers(const VolatileDisk& disk) {
     std::size_t temporaries = 0, owners = 0;
-    for (const std::string& path : disk.Paths()) {
+    for (const std::string& path : Paths(disk)) {
       temporaries += path.ends_with(".tmp") || path.ends_with(".probe") ? 1 : 0;
       owners += path.ends_with(".owner") ? 1 : 0;
     }
@@ -180,10 +188,11 @@ class PowerLoss : public ::testing::Test {
     return history.disk().calls() >= calls;
   }
 
-  std::size_t BrokenOverall(const std::function<bool(const std::string&)>& ignored_syncs) {
+  std::size_t BrokenOverall(const std::function<bool(const std::string&)>& ignored_syncs,
+                            bool packs = false) {
     std::size_t broken = 0;
     for (std::uint64_t seed = 0; seed < 60; ++seed) {
-      History history(seed, samples_);
+      History history(seed, samples_, packs);
       history.disk().IgnoreSyncs(ignored_syncs);
       bool all_durable = true;
       Live(history, history.Below(120), &all_durable);
@@ -196,22 +205,27 @@ class PowerLoss : public ::testing::Test {
   const std::vector<SampleBlock> samples_ = MakeSamples();
 };
 
-class PowerLossModels : public PowerLoss, public ::testing::WithParamInterface<LossModel> {};
+struct Kind {
+  LossModel model;
+  bool packs;
+};
+
+class PowerLossModels : public PowerLoss, public ::testing::WithParamInterface<Kind> {};
 
 TEST_P(PowerLossModels, WhatWasReportedAsCommittedIsThere) {
   std::size_t cases = 0, promised = 0;
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
-    History history(seed, samples_);
+    History history(seed, samples_, GetParam().packs);
     bool all_durable = true;
     // Up to three losses in the life of one disk.
     for (std::uint64_t losses = 1 + seed % 3; losses > 0; --losses) {
       Live(history, history.Below(160), &all_durable);
-      history.disk().Restart(seed, GetParam());
+      history.disk().Restart(seed, GetParam().model);
       promised += history.promised().size();
       ++cases;
       ASSERT_EQ(Broken(history, all_durable), 0u) << "seed " << seed << ", losses left " << losses;
     }
-    history.disk().Restart(seed, GetParam());
+    history.disk().Restart(seed, GetParam().model);
     ExpectSound(history);
     ASSERT_FALSE(HasFailure()) << "seed " << seed;
   }
@@ -223,10 +237,10 @@ TEST_P(PowerLossModels, WhatWasReportedAsCommittedIsThere) {
 TEST_P(PowerLossModels, WithoutSyncsNothingWrongIsServed) {
   std::size_t lost = 0;
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
-    History history(seed, samples_);
+    History history(seed, samples_, GetParam().packs);
     history.disk().CutPowerAfter(history.Below(160));
     if (const auto store = history.Open(Durability::kNone)) history.Work(*store, 20, true);
-    history.disk().Restart(seed, GetParam());
+    history.disk().Restart(seed, GetParam().model);
     lost += Broken(history, false);
     ExpectSound(history);
     ASSERT_FALSE(HasFailure()) << "seed " << seed;
@@ -238,7 +252,7 @@ TEST_P(PowerLossModels, AtEveryCallOfACommit) {
   std::size_t reported = 0;
   for (std::uint64_t calls = 0, cut = 1; cut != 0; ++calls) {
     for (std::uint64_t seed = 0; seed < 12; ++seed) {
-      History history(seed, samples_);
+      History history(seed, samples_, GetParam().packs);
       history.disk().CutPowerAfter(calls);
       bool done = false;
       if (const auto store = history.Open(Durability::kCommit)) {
@@ -248,7 +262,7 @@ TEST_P(PowerLossModels, AtEveryCallOfACommit) {
       }
       cut = history.disk().calls() >= calls ? 1 : 0;
       reported += done ? 1 : 0;
-      history.disk().Restart(seed, GetParam());
+      history.disk().Restart(seed, GetParam().model);
       const auto store = history.Open(Durability::kCommit);
       ASSERT_NE(store, nullptr);
       const bool hit = Hit(*store, samples_[0]);
@@ -262,10 +276,10 @@ TEST_P(PowerLossModels, AtEveryCallOfACommit) {
 
 TEST_P(PowerLossModels, ASmallCapacityHoldsAfterwards) {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
-    History history(seed, samples_);
+    History history(seed, samples_, GetParam().packs);
     history.disk().CutPowerAfter(history.Below(200));
     if (const auto store = history.Open(Durability::kCommit, 3)) history.Work(*store, 20, false);
-    history.disk().Restart(seed, GetParam());
+    history.disk().Restart(seed, GetParam().model);
     {
       const auto store = history.Open(Durability::kCommit, 3);
       ASSERT_NE(store, nullptr);
@@ -278,10 +292,15 @@ TEST_P(PowerLossModels, ASmallCapacityHoldsAfterwards) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, PowerLossModels,
-                         ::testing::Values(LossModel::kOrdered, LossModel::kReordered),
-                         [](const auto& model) {
-                           return model.param == LossModel::kOrdered ? "Ordered" : "Reordered";
+INSTANTIATE_TEST_SUITE_P(Kinds, PowerLossModels,
+                         ::testing::Values(Kind{LossModel::kOrdered, false},
+                                           Kind{LossModel::kReordered, false},
+                                           Kind{LossModel::kOrdered, true},
+                                           Kind{LossModel::kReordered, true}),
+                         [](const auto& kind) {
+                           const bool ordered = kind.param.model == LossModel::kOrdered;
+                           return std::string(ordered ? "Ordered" : "Reordered") +
+                                  (kind.param.packs ? "Packed" : "");
                          });
 
 // The tests above must fail for a store that forgets a sync, or they prove nothing.
@@ -300,10 +319,22 @@ TEST_F(PowerLoss, AnySyncThatIsLeftOutIsNoticed) {
   EXPECT_GT(BrokenOverall(is_root), 0u);
 }
 
+TEST_F(PowerLoss, AnySyncThatIsLeftOutIsNoticedWhereBlocksShareFiles) {
+  const auto broken_without = [&](const std::string& ending) {
+    return BrokenOverall([&](const std::string& path) { return path.ends_with(ending); }, true);
+  };
+  EXPECT_EQ(BrokenOverall(nullptr, true), 0u);
+  EXPECT_GT(broken_without(".extent"), 0u);
+  EXPECT_GT(broken_without("/table"), 0u);
+  EXPECT_GT(broken_without("/extents"), 0u);
+  EXPECT_GT(broken_without("/store"), 0u);
+  EXPECT_GT(broken_without("/mnt/cache"), 0u);
+}
+
 // A store without durability made the fan-out folder, or one whose sync of it failed.
 TEST_F(PowerLoss, AFanOutFolderThatAnotherStoreMadeIsSynced) {
   for (std::uint64_t seed = 0; seed < 50; ++seed) {
-    History history(seed, samples_);
+    History history(seed, samples_, seed % 2 == 0);
     const auto careless = history.Open(Durability::kNone);
     ASSERT_NE(careless, nullptr);
     const auto durable = history.Open(Durability::kCommit);

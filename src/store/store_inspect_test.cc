@@ -18,6 +18,7 @@ std::unique_ptr<BlockStore> OpenStore(const TemporaryFolder& folder,
                                       const BlockLayout& layout = kSmallLayout) {
   StoreConfig config;
   config.storage_backends = {folder.path()};
+  config.pack_below_bytes = 0;
   return *CreateBlockStore(config, layout);
 }
 

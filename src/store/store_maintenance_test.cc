@@ -26,6 +26,7 @@ class Maintenance : public ::testing::Test {
   std::unique_ptr<BlockStore> OpenStore() {
     StoreConfig config;
     config.storage_backends = {path_};
+    config.pack_below_bytes = 0;
     return *CreateBlockStore(config, kSmallLayout);
   }
 

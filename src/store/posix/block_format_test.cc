@@ -155,6 +155,7 @@ BlockCipher CipherOf(std::uint8_t first) {
 StoreConfig ConfigOf(const std::string& folder) {
   StoreConfig config;
   config.storage_backends = {folder};
+  config.pack_below_bytes = 0;
   return config;
 }
 

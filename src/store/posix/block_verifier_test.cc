@@ -20,6 +20,7 @@ class VerifiedBlock : public ::testing::Test {
   VerifiedBlock() {
     StoreConfig config;
     config.storage_backends = {folder_.path()};
+    config.pack_below_bytes = 0;
     DumpAll(**CreateBlockStore(config, kSmallLayout), block_);
     path_ = BlockPath(folder_.path(), block_.id());
   }
@@ -130,6 +131,7 @@ TEST(VerifiedLargeBlock, IsReadInPieces) {
   const SampleBlock block(1, layout);
   StoreConfig config;
   config.storage_backends = {folder.path()};
+  config.pack_below_bytes = 0;
   DumpAll(**CreateBlockStore(config, layout), block);
   const std::string path = BlockPath(folder.path(), block.id());
   const auto files = MakeRealFileSystem();

@@ -19,8 +19,8 @@ std::string TablePath(const std::string& folder) { return folder + "/" + kExtent
 
 std::string ExtentPath(const std::string& folder, std::uint64_t serial) {
   char name[32];
-  std::snprintf(name, sizeof(name), "/%016llx.extent", static_cast<unsigned long long>(serial));
-  return folder + "/" + kExtentsName + name;
+  std::snprintf(name, sizeof(name), "/%016llx", static_cast<unsigned long long>(serial));
+  return folder + "/" + kExtentsName + name + kExtentEnding;
 }
 
 }  // namespace esa

@@ -15,6 +15,7 @@
 namespace esa {
 
 inline constexpr char kExtentsName[] = "extents";
+inline constexpr char kExtentEnding[] = ".extent";
 inline constexpr char kTableMagic[8] = {'E', 'S', 'A', 'C', 'E', 'L', 'L', 'S'};
 inline constexpr std::uint32_t kTableVersion = 1;
 

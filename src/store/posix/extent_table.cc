@@ -157,7 +157,21 @@ Status ExtentTable::ReadAll() {
     header_.next_serial = std::max(header_.next_serial, extent.serial + 1);
   }
   doubtful_ = false;
+  if (!std::exchange(tidied_, true)) RemoveStrangers();
   return {};
+}
+
+// Files of extents that the table does not name: their makers were killed before they wrote it down.
+void ExtentTable::RemoveStrangers() {
+  const std::string folder = options_.folder + "/" + kExtentsName;
+  const auto names = files_.List(folder);
+  if (!names) return;
+  std::set<std::string> known;
+  for (const Extent& extent : extents_) known.insert(ExtentPath(options_.folder, extent.serial));
+  for (const std::string& name : *names) {
+    const std::string stranger = folder + "/" + name;
+    if (name.ends_with(kExtentEnding) && !known.contains(stranger)) (void)files_.Remove(stranger);
+  }
 }
 
 Status ExtentTable::ReadExtent(std::uint32_t number) {
@@ -277,15 +291,18 @@ Status ExtentTable::NewExtent(std::uint64_t cell_bytes) {
   const std::string file_path = ExtentPath(options_.folder, extent.serial);
   Status allocated;
   for (std::uint64_t cells = SizeOfNewExtent(cell_bytes); cells > 0; cells /= 2) {
+    (void)files_.Remove(file_path);  // of a maker that was killed, or lost power
     auto file = files_.Open(file_path, {.mode = OpenMode::kCreate});
     if (!file) return file.error();
     extent.slots.resize(cells);
     allocated = (*file)->Allocate(extent.bytes());
     if (allocated.ok()) break;
-    (void)files_.Remove(file_path);
     if (allocated.error().code != ErrorCode::kResourceExhausted) break;
   }
-  if (!allocated) return allocated;
+  if (!allocated) {
+    (void)files_.Remove(file_path);
+    return allocated;
+  }
   // The cells' records stand as the former extent of this number left them: their generations go on.
   const ChangedPlace place{number, kNoCell};
   ESA_RETURN_IF_ERROR(Announce({&place, 1}));
@@ -342,7 +359,7 @@ Result<Cell> ExtentTable::Allocate(const PackedName& name, std::uint64_t bytes) 
       ESA_RETURN_IF_ERROR(NewExtent(cell_bytes));
       found = TakeFree(cell_bytes);
     }
-    ESA_CHECK(found.has_value());
+    if (!found) return IoError(path() + ": a new extent is not there");
     place = *found;
     const std::uint64_t generation = SlotOf(place).generation;
     had_another = generation > 0;

@@ -109,6 +109,7 @@ class ExtentTable {
   Status Change(const std::function<Status()>& work);  // opens, locks, catches up, works
   Status ReadAll();                                    // L
   Status ReadExtent(std::uint32_t number);             // L
+  void RemoveStrangers();                              // L
   Status ReadCell(Place place);                        // L
   static std::optional<Slot> SlotFrom(const CellRecord& record, std::uint64_t cell_bytes);
   Status WriteHeader();                                   // L
@@ -139,6 +140,7 @@ class ExtentTable {
   std::optional<Clock::time_point> looked_;  // for a table that was not there
   std::optional<Clock::time_point> hung_;    // when its lock was not had
   TableHeader header_;                       // as this process last saw it
+  bool tidied_ = false;
   bool doubtful_ = true;                     // all must be read anew
   std::vector<Extent> extents_;
   std::map<BlockId, Place> blocks_;        // names with the ending of blocks

@@ -266,8 +266,9 @@ Status PackedFiles::Rename(const std::string& from, const std::string& to) {
     return replaced ? *replaced : Status();
   }
   if (!*renamed || !packed_to) return *renamed;
-  const Status replaced = below_->Remove(to);
-  return IsNotFound(replaced) ? Status() : replaced;
+  // A file of its own that stays behind is not seen as long as this one stands, and says the same.
+  (void)below_->Remove(to);
+  return *renamed;
 }
 
 // To a name that cannot be packed, such as one in quarantine.

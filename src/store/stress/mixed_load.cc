@@ -1,12 +1,13 @@
 #include "store/stress/mixed_load.h"
 
 #include <cstring>
-#include <filesystem>
+#include <memory>
 #include <span>
 #include <thread>
 
 #include "base/random.h"
 #include "store/posix/file_names.h"
+#include "store/posix/packed_files.h"
 
 namespace esa::testing {
 namespace {
@@ -155,9 +156,8 @@ class Worker {
 
   void Vandalize(std::size_t index) {
     if (options_.vandalized_folder.empty() || index < options_.pinned_blocks) return;
-    std::error_code ignored;
     const std::string path = BlockPath(options_.vandalized_folder, blocks_[index].id());
-    counts_.vanished += std::filesystem::remove(path, ignored) ? 1 : 0;
+    counts_.vanished += files_->Remove(path).ok() ? 1 : 0;
   }
 
   BlockStore& store_;
@@ -166,6 +166,7 @@ class Worker {
   const std::size_t index_;
   SplitMix64 random_;
   MixedLoadCounts counts_;
+  const std::shared_ptr<FileSystem> files_ = MakePackedFiles(MakeRealFileSystem());
 };
 
 }  // namespace

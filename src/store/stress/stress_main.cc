@@ -14,6 +14,7 @@
 #include <string>
 #include <type_traits>
 
+#include "store/posix/packed_files.h"
 #include "store/stress/mixed_load.h"
 
 namespace esa::testing {
@@ -41,24 +42,26 @@ struct Report {
 };
 static_assert(std::is_trivially_copyable_v<Report>);
 
-StoreConfig ConfigOf(const Options& options) {
+// Every other process lets blocks share files.
+StoreConfig ConfigOf(const Options& options, int process) {
   StoreConfig config;
   config.storage_backends = {options.dir};
   config.capacity_bytes = options.capacity_bytes;
   config.io_direct = options.direct;
+  if (process % 2 == 1) config.pack_below_bytes = 0;
   config.durability = options.durable ? Durability::kCommit : Durability::kNone;
   return config;
 }
 
-std::unique_ptr<BlockStore> OpenOrExit(const Options& options) {
-  auto store = CreateBlockStore(ConfigOf(options), kSmallLayout);
+std::unique_ptr<BlockStore> OpenOrExit(const Options& options, int process) {
+  auto store = CreateBlockStore(ConfigOf(options, process), kSmallLayout);
   if (store) return *std::move(store);
   std::fprintf(stderr, "esa_store_stress: %s\n", store.error().message.c_str());
   std::exit(2);
 }
 
 Report Work(const Options& options, int process, const std::vector<SampleBlock>& blocks) {
-  const auto store = OpenOrExit(options);
+  const auto store = OpenOrExit(options, process);
   const auto duration = std::chrono::duration<double>(options.seconds);
   const MixedLoadOptions load{
       .seed = options.seed * 100 + static_cast<std::uint64_t>(process),
@@ -95,8 +98,8 @@ std::optional<Report> ReadReport(int descriptor) {
 
 std::uint64_t CountTemporaries(const std::string& dir) {
   std::uint64_t count = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir)) {
-    count += entry.path().extension() == ".tmp" ? 1 : 0;
+  for (const std::string& path : StoredPaths(*MakePackedFiles(MakeRealFileSystem()), dir)) {
+    count += path.ends_with(".tmp") ? 1 : 0;
   }
   return count;
 }
@@ -119,7 +122,7 @@ int Run(const Options& options) {
   }
   for (int status = 0; wait(&status) > 0;) died += status != 0 ? 1 : 0;
 
-  const auto store = OpenOrExit(options);
+  const auto store = OpenOrExit(options, 0);
   const StoreStats stats = store->Stats();
   std::uint64_t unreadable = 0;
   for (const SampleBlock& block : blocks) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "store/posix/file_names.h"
 
 namespace esa::testing {
 
@@ -20,6 +21,23 @@ TemporaryFolder::TemporaryFolder() {
 TemporaryFolder::~TemporaryFolder() {
   std::error_code ignored;
   std::filesystem::remove_all(path_, ignored);
+}
+
+std::vector<std::string> StoredPaths(FileSystem& files, const std::string& folder) {
+  std::vector<std::string> paths;
+  const auto names = files.List(folder);
+  if (!names) return paths;
+  for (const std::string& name : *names) {
+    const std::string path = folder + "/" + name;
+    if (!IsFanOutName(name) && name != kQuarantineName) {
+      paths.push_back(path);
+      continue;
+    }
+    const auto listed = files.ListFiles(path);
+    if (!listed) continue;
+    for (const ListedFile& file : *listed) paths.push_back(path + "/" + file.name);
+  }
+  return paths;
 }
 
 void AlignedDelete::operator()(std::byte* bytes) const {

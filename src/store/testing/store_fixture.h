@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "esa/block_store.h"
+#include "store/posix/file_system.h"
 
 namespace esa::testing {
 
@@ -28,6 +29,9 @@ class TemporaryFolder {
 
 inline constexpr BlockLayout kSmallLayout{
     .block_tokens = 4, .num_slices = 6, .slice_bytes = 4096, .representation_bytes = 40};
+
+// Paths of all files of a store's folder, those that share others by their own names.
+std::vector<std::string> StoredPaths(FileSystem& files, const std::string& folder);
 
 struct AlignedDelete {
   void operator()(std::byte* bytes) const;

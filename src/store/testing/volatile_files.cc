@@ -92,6 +92,13 @@ std::vector<std::byte> SurvivingBytes(const Node& file, SplitMix64& random) {
     const std::size_t begin = page * kPage;
     const std::size_t end = std::min(bytes.size(), begin + kPage);
     if (begin >= end) continue;
+    if (begin < file.kept_bytes.size()) {  // overwritten: sectors old or new
+      for (std::size_t at = begin; at < end; at += kSector) {
+        const std::size_t size = std::min(kSector, end - at);
+        if (random.Below(2) == 0) std::memcpy(bytes.data() + at, file.bytes.data() + at, size);
+      }
+      continue;
+    }
     const auto fate = random.Below(4);
     const std::size_t torn = std::min(end - begin, (1 + random.Below(7)) * kSector);
     const std::size_t taken = fate == 0 ? end - begin : fate == 1 ? torn : 0;

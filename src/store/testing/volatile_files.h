@@ -3,8 +3,9 @@
 // It promises what POSIX promises and no more. What File::Write and Allocate did is volatile until
 // File::Sync, what create, rename, remove and MakeFolder did to a name until SyncFolder of the
 // folder that holds the name. Restart keeps what was synced and, of the rest, a subset drawn by a
-// seed: each page of 4096 bytes new, stale, zero or torn between two sectors, lengths and times
-// old or new, names as LossModel says.
+// seed: each page of 4096 bytes new, stale, zero or torn between two sectors; of a page that was
+// synced before, each sector of 512 bytes old or new; lengths and times old or new, names as
+// LossModel says.
 //
 // The test keeps the VolatileDisk, stores own the file systems. Thread-safe.
 #pragma once
