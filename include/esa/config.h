@@ -36,7 +36,7 @@ struct StoreConfig {
 
   // Blocks whose file would be shorter share files, which saves its making; 0: never. Ignored in
   // folders on other machines.
-  std::uint64_t pack_below_bytes = 2u << 20;
+  std::uint64_t pack_below_bytes = 4u << 20;
 
   IoEngine io_engine = IoEngine::kUring;
   bool io_direct = false;  // O_DIRECT where the filesystem can

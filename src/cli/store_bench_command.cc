@@ -31,7 +31,7 @@ struct BenchOptions {
   std::string durability = "none";
   std::string io_engine = "uring";
   std::string key_file;
-  std::string pack_below = "2MiB";
+  std::string pack_below = "4MiB";
   std::uint32_t slices_per_block = 0;
   int rounds = 5;
   int depth = 32;

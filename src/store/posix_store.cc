@@ -64,6 +64,7 @@ class PosixStore final : public BlockStore {
  private:
   std::vector<bool> AreHits(std::span<const BlockKey> keys, std::int64_t stamp_us);
   std::int64_t StampBelowParent(const BlockId& parent);
+  Result<Place> PlaceFor(const BlockKey& key, Admission admission);
 
   const BlockLayout layout_;
   const std::chrono::milliseconds timeout_;
@@ -132,6 +133,21 @@ Result<bool> PosixStore::Begin(const BlockKey& key, const BlockId& parent, Admis
   }
   // In this order: a block leaves the open ones only after it can be found stored.
   if (io_->writer().IsOpen(key.id)) return false;
+  const Result<Place> place = PlaceFor(key, admission);
+  if (!place) return place.error();
+  if (*place == Place::kRefused) ++refused_blocks_;
+  if (*place != Place::kFree) return false;
+  return io_->writer().Begin(io_->FolderOf(key.id), key, parent, StampBelowParent(parent));
+}
+
+Result<Place> PosixStore::PlaceFor(const BlockKey& key, Admission admission) {
+  Folder& known = io_->FolderOf(key.id);
+  // What this store does not know of is as a rule not there, and if so another process may store it
+  // all the same before this one does: no need to wait for a look at the disk. Written twice is
+  // written right.
+  if (!known.StampOf(key.id) && known.AdmitsWithoutDisk()) {
+    return known.Admit(key.id, io_->areas().file_bytes, admission) ? Place::kFree : Place::kRefused;
+  }
   const auto look = [io = io_.get(), id = key.id, admission,
                      tokens =
                          std::vector(key.tokens.begin(), key.tokens.end())]() -> Result<Place> {
@@ -145,11 +161,7 @@ Result<bool> PosixStore::Begin(const BlockKey& key, const BlockId& parent, Admis
     io->reader().Drop(id);
     return folder.Admit(id, io->areas().file_bytes, admission) ? Place::kFree : Place::kRefused;
   };
-  const Result<Place> place = io_->InTime<Result<Place>>(look);
-  if (!place) return place.error();
-  if (*place == Place::kRefused) ++refused_blocks_;
-  if (*place != Place::kFree) return false;
-  return io_->writer().Begin(io_->FolderOf(key.id), key, parent, StampBelowParent(parent));
+  return io_->InTime<Result<Place>>(look);
 }
 
 void PosixStore::Pin(std::span<const BlockId> ids) {

@@ -66,6 +66,8 @@ class Folder {
     return admission_->Admit(id, bytes, admission);
   }
 
+  bool AdmitsWithoutDisk() const { return options_.write_bytes_per_day == 0; }
+
   // Makes room, by eviction if need be. kResourceExhausted: pinned and reserved bytes leave none.
   Status Reserve(std::uint64_t bytes);
   void Release(std::uint64_t bytes);
