@@ -39,9 +39,10 @@ class StoreCli : public Cli {
   }
 
   static std::vector<SampleBlock> Dump(const std::string& folder, std::uint32_t first,
-                                       std::uint32_t count) {
+                                       std::uint32_t count, bool packs = false) {
     StoreConfig config;
     config.storage_backends = {folder};
+    if (!packs) config.pack_below_bytes = 0;
     const auto store = *CreateBlockStore(config, kSmallLayout);
     std::vector<SampleBlock> chain = testing::SampleChain(first, count);
     for (const SampleBlock& block : chain) (void)testing::DumpAll(*store, block);
@@ -148,6 +149,17 @@ TEST_F(StoreCli, ListsByRecency) {
   EXPECT_THAT(text.out, AllOf(HasSubstr(chain_[2].id().Hex()), HasSubstr("6 x 4.00 KiB"),
                               HasSubstr("3 of 5 blocks")));
   EXPECT_THAT(text.out, Not(HasSubstr(chain_[3].id().Hex())));
+}
+
+TEST_F(StoreCli, BlocksThatShareFilesAreBlocksLikeOthers) {
+  const std::vector<SampleBlock> packed = Dump(store_, 20, 4, true);
+  EXPECT_FALSE(Exists(packed[3]));  // as a file of its own
+  EXPECT_EQ(RunJson("ls")["total"], 9);
+  EXPECT_EQ(RunJson("verify")["folders"][0]["blocks"], 9);
+  EXPECT_EQ(RunJson("rm " + packed[3].id().Hex())["removed"], 1);
+  EXPECT_EQ(RunJson("ls")["total"], 8);
+  EXPECT_EQ(RunJson("rm --all --yes")["removed"], 8);
+  EXPECT_EQ(RunJson("ls")["total"], 0);
 }
 
 TEST_F(StoreCli, ListsAsATree) {

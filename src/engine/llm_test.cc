@@ -132,6 +132,7 @@ class DamagedStoreTest : public testing::TestWithParam<DamagedArea> {
     config.sparse.name = algorithm;
     config.kv_memory_bytes = kv_slots * kSliceBytes;
     config.store.storage_backends = {folder_.path().string()};
+    config.store.pack_below_bytes = 0;
     return config;
   }
 
@@ -205,6 +206,7 @@ class StoreSettingsTest : public testing::Test {
     config.kv_memory_bytes = kv_slots * kSliceBytes;
     config.store = store;
     config.store.storage_backends = {folder_.path().string()};
+    config.store.pack_below_bytes = 0;
     return Answer(*Open(config), RandomPrompt(10 * kBlockTokens + 5, 11),
                   {.max_tokens = 40, .ignore_eos = true});
   }
@@ -267,6 +269,7 @@ TEST(RestoreTest, DamageFoundPieceByPieceIsComputedAgain) {
   TemporaryFolder folder;
   EngineConfig config = TestConfig(GoldenData() / "qwen2_untied");
   config.store.storage_backends = {folder.path().string()};
+  config.store.pack_below_bytes = 0;
   const SamplingParams params{.max_tokens = 20, .ignore_eos = true};
   const Prompt prompt = RandomPrompt(kPromptBlocks * kBlockTokens + 1, 13);
   std::vector<std::filesystem::path> files;  // by block

@@ -95,7 +95,7 @@ class FaultSweep : public ::testing::TestWithParam<Kind> {
       (void)store->Remove(block.id());
     }
     EXPECT_EQ(store->Stats().bytes, 0u);
-    for (int i = 0; i < 2; ++i) for (const auto& f : DumpAll(*store, samples_[i]).failures) ADD_FAILURE() << f.error.message;
+    for (int i = 0; i < 2; ++i) EXPECT_THAT(DumpAll(*store, samples_[i]).failures, IsEmpty());
     for (int i = 0; i < 2; ++i) EXPECT_TRUE(LoadAllAndTokens(*store, samples_[i]).ok());
     EXPECT_EQ(store->Stats().bytes, 2 * kFileBytes);
     EXPECT_EQ(store->Stats().pending_tasks, 0u);
@@ -225,16 +225,14 @@ TEST_P(FaultSweep, AHungDiskHoldsUpNobodyWhoCancels) {
   ExpectSound(disk, std::move(store));
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, FaultSweep,
-                         ::testing::Values(Kind{Durability::kNone, false},
-                                           Kind{Durability::kCommit, false},
-                                           Kind{Durability::kNone, true},
-                                           Kind{Durability::kCommit, true}),
-                         [](const auto& kind) {
-                           const bool durable = kind.param.durability == Durability::kCommit;
-                           return std::string(durable ? "Commit" : "None") +
-                                  (kind.param.packs ? "Packed" : "");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, FaultSweep,
+    ::testing::Values(Kind{Durability::kNone, false}, Kind{Durability::kCommit, false},
+                      Kind{Durability::kNone, true}, Kind{Durability::kCommit, true}),
+    [](const auto& kind) {
+      const bool durable = kind.param.durability == Durability::kCommit;
+      return std::string(durable ? "Commit" : "None") + (kind.param.packs ? "Packed" : "");
+    });
 
 }  // namespace
 }  // namespace esa::testing

@@ -1,4 +1,4 @@
-// The `posix` backend: one file per block in folders on SSD or NFS.
+// The `posix` backend: blocks in folders on SSD or NFS, one file each or several in one.
 //
 // This file is the verbs. How parts of blocks get to and from disk is posix/block_io.h's.
 #include "store/posix/posix_store.h"
@@ -207,10 +207,9 @@ Result<std::unique_ptr<BlockStore>> CreatePosixStoreOn(std::unique_ptr<FileSyste
   if (!key) return key.error();
   std::unique_ptr<const BlockCipher> cipher;
   if (*key) cipher = std::make_unique<BlockCipher>(**std::move(key));
-  files = MakePackedFiles(std::move(files),
-                          {.pack_below_bytes = config.pack_below_bytes,
-                           .capacity_bytes = config.capacity_bytes,
-                           .durable = config.durability == Durability::kCommit});
+  files = MakePackedFiles(std::move(files), {.pack_below_bytes = config.pack_below_bytes,
+                                             .capacity_bytes = config.capacity_bytes,
+                                             .durable = config.durability == Durability::kCommit});
   auto io = std::make_unique<BlockIo>(std::move(files), std::move(cipher), config, layout);
   auto store = std::make_unique<PosixStore>(std::move(io), config, layout);
   if (Status opened = store->OpenFolders(config); !opened) return opened.error();

@@ -292,16 +292,14 @@ TEST_P(PowerLossModels, ASmallCapacityHoldsAfterwards) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, PowerLossModels,
-                         ::testing::Values(Kind{LossModel::kOrdered, false},
-                                           Kind{LossModel::kReordered, false},
-                                           Kind{LossModel::kOrdered, true},
-                                           Kind{LossModel::kReordered, true}),
-                         [](const auto& kind) {
-                           const bool ordered = kind.param.model == LossModel::kOrdered;
-                           return std::string(ordered ? "Ordered" : "Reordered") +
-                                  (kind.param.packs ? "Packed" : "");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, PowerLossModels,
+    ::testing::Values(Kind{LossModel::kOrdered, false}, Kind{LossModel::kReordered, false},
+                      Kind{LossModel::kOrdered, true}, Kind{LossModel::kReordered, true}),
+    [](const auto& kind) {
+      const bool ordered = kind.param.model == LossModel::kOrdered;
+      return std::string(ordered ? "Ordered" : "Reordered") + (kind.param.packs ? "Packed" : "");
+    });
 
 // The tests above must fail for a store that forgets a sync, or they prove nothing.
 TEST_F(PowerLoss, AnySyncThatIsLeftOutIsNoticed) {

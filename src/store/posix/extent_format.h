@@ -37,8 +37,8 @@ struct TableHeader {
   std::array<char, 8> magic{};
   std::uint32_t version = kTableVersion;
   std::uint32_t zero = 0;
-  std::uint64_t changes = 0;      // announced since the table was made
-  std::uint64_t next_serial = 1;  // of the next extent
+  std::uint64_t changes = 0;                        // announced since the table was made
+  std::uint64_t next_serial = 1;                    // of the next extent
   std::array<ChangedPlace, kChangesKept> latest{};  // the n-th change at (n - 1) % kChangesKept
   std::array<std::uint64_t, 3> zeros{};
 };

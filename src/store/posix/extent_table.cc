@@ -51,7 +51,8 @@ bool IsSound(const ExtentRecord& record) {
 
 std::optional<PackedName> PackedName::Parse(std::string_view name) {
   if (name.size() <= kIdDigits || name.size() > kIdDigits + kMaxEndingBytes) return std::nullopt;
-  const auto id = ParseBlockName(std::string(name.substr(0, kIdDigits)) + std::string(kBlockEnding));
+  const auto id =
+      ParseBlockName(std::string(name.substr(0, kIdDigits)) + std::string(kBlockEnding));
   if (!id || name[kIdDigits] != '.') return std::nullopt;
   return PackedName{*id, std::string(name.substr(kIdDigits))};
 }
@@ -150,8 +151,8 @@ Status ExtentTable::ReadAll() {
   shadowed_.clear();
   ESA_ASSIGN_OR_RETURN(const std::uint64_t size, table_->Size());
   const std::uint64_t beyond = size > kExtentsAt ? size - kExtentsAt : 0;
-  const std::uint64_t count = std::min<std::uint64_t>((beyond + kExtentStride - 1) / kExtentStride,
-                                                      kMaxExtents);
+  const std::uint64_t count =
+      std::min<std::uint64_t>((beyond + kExtentStride - 1) / kExtentStride, kMaxExtents);
   for (std::uint32_t i = 0; i < count; ++i) ESA_RETURN_IF_ERROR(ReadExtent(i));
   for (const Extent& extent : extents_) {
     header_.next_serial = std::max(header_.next_serial, extent.serial + 1);
@@ -161,7 +162,8 @@ Status ExtentTable::ReadAll() {
   return {};
 }
 
-// Files of extents that the table does not name: their makers were killed before they wrote it down.
+// Files of extents that the table does not name: their makers were killed before they wrote it
+// down.
 void ExtentTable::RemoveStrangers() {
   const std::string folder = options_.folder + "/" + kExtentsName;
   const auto names = files_.List(folder);
@@ -274,7 +276,8 @@ Status ExtentTable::WriteExtent(std::uint32_t number, const Extent& extent) {
 std::uint64_t ExtentTable::SizeOfNewExtent(std::uint64_t cell_bytes) const {
   std::uint64_t bytes = std::clamp(total_bytes_, kFirstExtentBytes, kLastExtentBytes);
   if (options_.capacity_bytes > 0) {
-    const std::uint64_t left = options_.capacity_bytes - std::min(options_.capacity_bytes, total_bytes_);
+    const std::uint64_t left =
+        options_.capacity_bytes - std::min(options_.capacity_bytes, total_bytes_);
     bytes = std::min(bytes, left);
   }
   return std::clamp<std::uint64_t>(bytes / cell_bytes, 1, kMaxCells);
@@ -287,7 +290,8 @@ Status ExtentTable::NewExtent(std::uint64_t cell_bytes) {
   const auto unused = std::ranges::find(extents_, std::uint64_t{0}, &Extent::serial);
   const auto number = static_cast<std::uint32_t>(unused - extents_.begin());
   if (number >= kMaxExtents) return ResourceExhausted(path() + ": has no room for more extents");
-  Extent extent{.serial = header_.next_serial++, .cell_bytes = cell_bytes, .num_used = 0, .slots = {}};
+  Extent extent{
+      .serial = header_.next_serial++, .cell_bytes = cell_bytes, .num_used = 0, .slots = {}};
   const std::string file_path = ExtentPath(options_.folder, extent.serial);
   Status allocated;
   for (std::uint64_t cells = SizeOfNewExtent(cell_bytes); cells > 0; cells /= 2) {
@@ -303,7 +307,8 @@ Status ExtentTable::NewExtent(std::uint64_t cell_bytes) {
     (void)files_.Remove(file_path);
     return allocated;
   }
-  // The cells' records stand as the former extent of this number left them: their generations go on.
+  // The cells' records stand as the former extent of this number left them: their generations go
+  // on.
   const ChangedPlace place{number, kNoCell};
   ESA_RETURN_IF_ERROR(Announce({&place, 1}));
   ESA_RETURN_IF_ERROR(WriteExtent(number, extent));

@@ -1,10 +1,10 @@
 // Which file of a folder lies in which cell of which extent.
 //
 // An extent is a preallocated file, divided into cells of one size; a cell holds one small file.
-// The table stands on disk, is changed under its lock, and may be changed by several processes; this
-// object has a copy of it in memory, and brings that up to date before it answers. What is written
-// down, in which order and why: docs/formats/extents.md.
-// Threading: all methods from any thread. mutex_ is held during calls of the file system.
+// The table stands on disk, is changed under its lock, and may be changed by several processes;
+// this object has a copy of it in memory, and brings that up to date before it answers. What is
+// written down, in which order and why: docs/formats/extents.md. Threading: all methods from any
+// thread. mutex_ is held during calls of the file system.
 #pragma once
 
 #include <chrono>
@@ -51,7 +51,7 @@ class ExtentTable {
   struct Options {
     std::string folder;
     std::uint64_t capacity_bytes = 0;  // extents grow no further than this; 0: not bounded
-    bool durable = false;              // what is in a cell survives a power loss until it is given away
+    bool durable = false;  // what is in a cell survives a power loss until it is given away
   };
 
   ExtentTable(FileSystem& files, Options options);
@@ -141,11 +141,11 @@ class ExtentTable {
   std::optional<Clock::time_point> hung_;    // when its lock was not had
   TableHeader header_;                       // as this process last saw it
   bool tidied_ = false;
-  bool doubtful_ = true;                     // all must be read anew
+  bool doubtful_ = true;  // all must be read anew
   std::vector<Extent> extents_;
-  std::map<BlockId, Place> blocks_;        // names with the ending of blocks
-  std::map<std::string, Place> others_;    // by text
-  std::set<Place> shadowed_;               // blocks that stand in two cells: these go
+  std::map<BlockId, Place> blocks_;                   // names with the ending of blocks
+  std::map<std::string, Place> others_;               // by text
+  std::set<Place> shadowed_;                          // blocks that stand in two cells: these go
   std::map<std::uint64_t, std::vector<Place>> free_;  // by cell_bytes; some may be used by now
   std::uint64_t total_bytes_ = 0;                     // of all extents
   std::uint64_t used_bytes_ = 0;                      // of the cells that are used

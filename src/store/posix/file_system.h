@@ -61,8 +61,8 @@ class File {
   // Asks for these bytes to be brought into the page cache.
   virtual void WillNeed(std::uint64_t offset, std::uint64_t bytes) = 0;
 
-  // The exclusive lock of FileSystem::Lock, taken and given back many times on one open file. False:
-  // another has it.
+  // The exclusive lock of FileSystem::Lock, taken and given back many times on one open file.
+  // False: another has it.
   virtual Result<bool> TryLock() = 0;
   virtual void Unlock() = 0;
 };
@@ -71,7 +71,7 @@ enum class OpenMode { kRead, kWrite, kCreate };  // kCreate: 0600, and must not 
 
 struct OpenOptions {
   OpenMode mode = OpenMode::kRead;
-  bool direct = false;  // O_DIRECT; fails where the filesystem cannot
+  bool direct = false;      // O_DIRECT; fails where the filesystem cannot
   std::uint64_t bytes = 0;  // with kCreate: how long it will be; 0: not known
 };
 

@@ -237,10 +237,9 @@ Result<PathInfo> PackedFiles::Stat(const std::string& path) {
 }
 
 Status PackedFiles::SetModified(const std::string& path, std::int64_t modified_us) {
-  const auto set =
-      IfPacked<Status>(path, [&](ExtentTable& table, const PackedName& name) {
-        return table.SetModified(name, modified_us);
-      });
+  const auto set = IfPacked<Status>(path, [&](ExtentTable& table, const PackedName& name) {
+    return table.SetModified(name, modified_us);
+  });
   return set ? *set : below_->SetModified(path, modified_us);
 }
 

@@ -3,12 +3,11 @@
 // A file per block costs 0.1 to 1 ms of kernel time to make and remove, more than it takes to
 // write 64 KiB. Files of a store's folder that are named by a block id, and created with a length
 // up to a bound, become cells of extents (extent_table.h); all other files, and those that stand
-// already, are those of the file system below. Which of the two a file is does not show above: folder,
-// writer, reader and `esa store` know names only.
+// already, are those of the file system below. Which of the two a file is does not show above:
+// folder, writer, reader and `esa store` know names only.
 //
-// What differs: a packed file has its full length from the start; reading one that has been removed,
-// and whose cell another file got, fails with kNotFound.
-// Threading: as FileSystem.
+// What differs: a packed file has its full length from the start; reading one that has been
+// removed, and whose cell another file got, fails with kNotFound. Threading: as FileSystem.
 #pragma once
 
 #include <cstdint>

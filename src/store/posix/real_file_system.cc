@@ -182,8 +182,9 @@ constexpr int kListFlags = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC;
 constexpr unsigned kListFields = STATX_TYPE | STATX_SIZE | STATX_MTIME;
 
 // statfs(2): NFS, SMB, SMB2, CIFS, 9P, Ceph, Lustre, GPFS, AFS.
-constexpr std::uint32_t kNetworkTypes[] = {0x6969,     0x517b,     0xfe534d42, 0xff534d42, 0x01021997,
-                                           0x00c36400, 0x0bd00bd0, 0x47504653, 0x5346414f};
+constexpr std::uint32_t kNetworkTypes[] = {0x6969,     0x517b,     0xfe534d42,
+                                           0xff534d42, 0x01021997, 0x00c36400,
+                                           0x0bd00bd0, 0x47504653, 0x5346414f};
 
 class RealFileSystem final : public FileSystem {
  public:

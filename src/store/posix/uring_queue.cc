@@ -103,7 +103,7 @@ void UringQueue::Enqueue(IoRequest* request, const File::Target& target) {
                               region);
   } else if (region >= 0) {
     io_uring_prep_read_fixed(entry, target.descriptor, first.iov_base, bytes, target.offset,
-                              region);
+                             region);
   } else if (request->write) {
     io_uring_prep_writev(entry, target.descriptor, pieces.data(), count, target.offset);
   } else {
