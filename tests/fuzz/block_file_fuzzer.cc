@@ -45,6 +45,7 @@ class Target {
     StoreConfig config;
     config.storage_backends = {kPath};
     config.io_threads = 1;
+    config.pack_below_bytes = 0;
     auto store = CreatePosixStoreOn(disk_.Files(), config, kLayout);
     ESA_CHECK(store.ok());
     store_ = *std::move(store);
