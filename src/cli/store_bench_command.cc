@@ -32,6 +32,7 @@ struct BenchOptions {
   std::string io_engine = "uring";
   std::string key_file;
   std::string pack_below = "4MiB";
+  std::string capacity = "0";
   std::uint32_t slices_per_block = 0;
   int rounds = 5;
   int depth = 32;
@@ -131,6 +132,7 @@ class Bench {
     store.durability = options_.durability == "commit" ? Durability::kCommit : Durability::kNone;
     store.encryption_key_file = options_.key_file;
     ESA_ASSIGN_OR_RETURN(store.pack_below_bytes, ParseBytes(options_.pack_below));
+    ESA_ASSIGN_OR_RETURN(store.capacity_bytes, ParseBytes(options_.capacity));
     return {};
   }
 
@@ -204,6 +206,7 @@ class Bench {
                         {"durability", options_.durability},
                         {"encrypted", !options_.key_file.empty()},
                         {"pack_below", workload_.store.pack_below_bytes},
+                        {"capacity", workload_.store.capacity_bytes},
                         {"io_depth", options_.depth},
                         {"io_threads", options_.threads},
                         {"fio", has_fio_ ? OrderedJson(FioVersion()) : OrderedJson(nullptr)},
@@ -308,6 +311,10 @@ void AddStoreBenchCommand(CLI::App* store, Action* action) {
   command->add_option("--encryption-key-file", options->key_file, "Encrypts the blocks")
       ->type_name("FILE");
   command->add_option("--pack-below", options->pack_below, "Smaller blocks share files; 0: never")
+      ->check(Size())
+      ->capture_default_str();
+  command->add_option("--capacity", options->capacity,
+                      "Of the folder, more than --bytes: what it costs to keep one; 0: none")
       ->check(Size())
       ->capture_default_str();
   command->add_flag("--buffered", options->buffered, "Through the page cache, not O_DIRECT");
