@@ -94,9 +94,8 @@ Status ExtentTable::CatchUp() {
   const Status read = ReadRecord(*table_, path(), kChangesAt, &changes);
   if (read.ok() && !doubtful_ && changes == header_.changes) return {};
   const auto now = Clock::now();
-  const bool hung = hung_ && now - *hung_ < kLookAgain;
-  const Status done =
-      hung ? Status(DeadlineExceeded(path() + ": locked")) : Change([] { return Status(); });
+  if (hung_ && !doubtful_ && now - *hung_ < kLookAgain) return {};
+  const Status done = Change([] { return Status(); });
   hung_.reset();
   if (done.ok() || done.error().code != ErrorCode::kDeadlineExceeded) return done;
   // Whoever has the lock was stopped. What was true before that will do.
@@ -307,13 +306,29 @@ Status ExtentTable::NewExtent(std::uint64_t cell_bytes) {
     (void)files_.Remove(file_path);
     return allocated;
   }
-  // The cells' records stand as the former extent of this number left them: their generations go
-  // on.
+  ESA_RETURN_IF_ERROR(ClearCells(number));
   const ChangedPlace place{number, kNoCell};
   ESA_RETURN_IF_ERROR(Announce({&place, 1}));
   ESA_RETURN_IF_ERROR(WriteExtent(number, extent));
   unsynced_.insert(extent.serial);
   return ReadExtent(number);
+}
+
+// What a former extent of this number left, if it was lost with files in it: they are gone with it,
+// and only the generations of the cells go on.
+Status ExtentTable::ClearCells(std::uint32_t number) {
+  ESA_ASSIGN_OR_RETURN(const std::uint64_t size, table_->Size());
+  const std::uint64_t begin = CellRecordAt(number, 0);
+  const std::uint64_t end = std::min(size, CellRecordAt(number, kMaxCells));
+  if (end <= begin) return {};
+  std::vector<CellRecord> cells((end - begin) / sizeof(CellRecord));
+  ESA_RETURN_IF_ERROR(ReadFully(*table_, path(), begin, std::as_writable_bytes(std::span(cells))));
+  for (std::uint32_t i = 0; i < cells.size(); ++i) {
+    if (!IsWhole(cells[i]) || cells[i].used == 0) continue;
+    cells[i].used = 0;
+    ESA_RETURN_IF_ERROR(WriteRecord(*table_, path(), CellRecordAt(number, i), cells[i]));
+  }
+  return {};
 }
 
 Status ExtentTable::DropExtent(std::uint32_t number) {
@@ -337,16 +352,9 @@ Status ExtentTable::Trim(std::uint64_t slack_bytes) {
 }
 
 std::optional<ExtentTable::Place> ExtentTable::TakeFree(std::uint64_t cell_bytes) {
-  std::vector<Place>& places = free_[cell_bytes];
-  while (!places.empty()) {
-    const Place place = places.back();
-    places.pop_back();
-    if (place.extent >= extents_.size()) continue;
-    const Extent& extent = extents_[place.extent];
-    if (extent.cell_bytes != cell_bytes || place.index >= extent.slots.size()) continue;
-    if (!extent.slots[place.index].used) return place;
-  }
-  return std::nullopt;
+  const std::set<Place>& places = free_[cell_bytes];
+  if (places.empty()) return std::nullopt;
+  return *places.begin();
 }
 
 Result<Cell> ExtentTable::Allocate(const PackedName& name, std::uint64_t bytes) {
@@ -395,6 +403,7 @@ Status ExtentTable::Rename(const PackedName& from, const PackedName& to) {
   std::lock_guard lock(mutex_);
   ESA_RETURN_IF_ERROR(Open(false));
   return Change([&]() -> Status {
+    ESA_RETURN_IF_ERROR(FreeShadowed());
     const std::optional<Place> place = PlaceOf(from);
     if (!place) return NotFound(from.Text() + ": no such file");
     const std::optional<Place> replaced = PlaceOf(to);
@@ -413,6 +422,7 @@ Status ExtentTable::Remove(const PackedName& name) {
   std::lock_guard lock(mutex_);
   ESA_RETURN_IF_ERROR(Open(false));
   return Change([&]() -> Status {
+    ESA_RETURN_IF_ERROR(FreeShadowed());
     const std::optional<Place> place = PlaceOf(name);
     if (!place) return NotFound(name.Text() + ": no such file");
     const ChangedPlace changed{place->extent, place->index};
@@ -555,7 +565,7 @@ void ExtentTable::Link(Place place) {
   Extent& extent = extents_[place.extent];
   const Slot& slot = extent.slots[place.index];
   if (!slot.used) {
-    free_[extent.cell_bytes].push_back(place);
+    free_[extent.cell_bytes].insert(place);
     return;
   }
   ++extent.num_used;
@@ -575,7 +585,10 @@ void ExtentTable::Link(Place place) {
 void ExtentTable::Unlink(Place place) {
   Extent& extent = extents_[place.extent];
   const Slot& slot = extent.slots[place.index];
-  if (!slot.used) return;
+  if (!slot.used) {
+    free_[extent.cell_bytes].erase(place);
+    return;
+  }
   --extent.num_used;
   used_bytes_ -= extent.cell_bytes;
   if (shadowed_.erase(place) > 0) return;

@@ -50,7 +50,7 @@ class ExtentTable {
  public:
   struct Options {
     std::string folder;
-    std::uint64_t capacity_bytes = 0;  // extents grow no further than this; 0: not bounded
+    std::uint64_t capacity_bytes = 0;  // beyond it extents have one cell; 0: not bounded
     bool durable = false;  // what is in a cell survives a power loss until it is given away
   };
 
@@ -118,6 +118,7 @@ class ExtentTable {
   Status WriteExtent(std::uint32_t number, const Extent& extent);
   Status NewExtent(std::uint64_t cell_bytes);  // L
   std::uint64_t SizeOfNewExtent(std::uint64_t cell_bytes) const;
+  Status ClearCells(std::uint32_t number);  // L; of a number without an extent
   Status DropExtent(std::uint32_t number);  // L
   Status Trim(std::uint64_t slack_bytes);   // L
   Status Free(Place place);                 // L; announced before
@@ -143,13 +144,13 @@ class ExtentTable {
   bool tidied_ = false;
   bool doubtful_ = true;  // all must be read anew
   std::vector<Extent> extents_;
-  std::map<BlockId, Place> blocks_;                   // names with the ending of blocks
-  std::map<std::string, Place> others_;               // by text
-  std::set<Place> shadowed_;                          // blocks that stand in two cells: these go
-  std::map<std::uint64_t, std::vector<Place>> free_;  // by cell_bytes; some may be used by now
-  std::uint64_t total_bytes_ = 0;                     // of all extents
-  std::uint64_t used_bytes_ = 0;                      // of the cells that are used
-  std::set<std::uint64_t> unsynced_;                  // serials whose names may not survive
+  std::map<BlockId, Place> blocks_;                // names with the ending of blocks
+  std::map<std::string, Place> others_;            // by text
+  std::set<Place> shadowed_;                       // blocks that stand in two cells: these go
+  std::map<std::uint64_t, std::set<Place>> free_;  // by cell_bytes
+  std::uint64_t total_bytes_ = 0;                  // of all extents
+  std::uint64_t used_bytes_ = 0;                   // of the cells that are used
+  std::set<std::uint64_t> unsynced_;               // serials whose names may not survive
 };
 
 }  // namespace esa

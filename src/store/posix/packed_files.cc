@@ -246,7 +246,10 @@ Status PackedFiles::SetModified(const std::string& path, std::int64_t modified_u
 Status PackedFiles::Remove(const std::string& path) {
   const auto removed = IfPacked<Status>(
       path, [](ExtentTable& table, const PackedName& name) { return table.Remove(name); });
-  return removed ? *removed : below_->Remove(path);
+  if (!removed) return below_->Remove(path);
+  // One of its own beside it, of a renaming that was cut short, must not come to light.
+  if (removed->ok()) (void)below_->Remove(path);
+  return *removed;
 }
 
 Status PackedFiles::Rename(const std::string& from, const std::string& to) {
@@ -300,26 +303,28 @@ Status PackedFiles::SyncFolder(const std::string& path) {
   return packed && IsNotFound(synced) ? Status() : synced;  // all that is in it is packed
 }
 
+// Of a fan-out folder, or a store's folder, which may itself have a name of two digits.
 Result<std::vector<std::string>> PackedFiles::List(const std::string& path) {
+  const auto names = below_->List(path);
+  if (!names && names.error().code != ErrorCode::kNotFound) return names;
+  std::set<std::string> packed;
   const auto fan = FanOut::Parse(path);
-  auto names = below_->List(path);
-  const auto table = Of(fan ? fan->folder : path).table;
-  if (!table->Exists()) return names;
-  if (!names && !(fan && names.error().code == ErrorCode::kNotFound)) return names;
-  std::set<std::string> all;
-  if (names) all.insert(names->begin(), names->end());
-  if (fan) {
-    ESA_ASSIGN_OR_RETURN(const std::vector<ListedFile> files, table->List(fan->first_byte));
-    for (const ListedFile& file : files) all.insert(file.name);
-  } else {
-    ESA_ASSIGN_OR_RETURN(const std::vector<std::uint8_t> bytes, table->FirstBytes());
+  if (fan && Of(fan->folder).table->Exists()) {
+    ESA_ASSIGN_OR_RETURN(const std::vector<ListedFile> files,
+                         Of(fan->folder).table->List(fan->first_byte));
+    for (const ListedFile& file : files) packed.insert(file.name);
+  }
+  if (names && Of(path).table->Exists()) {
+    ESA_ASSIGN_OR_RETURN(const std::vector<std::uint8_t> bytes, Of(path).table->FirstBytes());
     for (const std::uint8_t byte : bytes) {
       char name[3];
       std::snprintf(name, sizeof(name), "%02x", byte);
-      all.insert(name);
+      packed.insert(name);
     }
   }
-  return std::vector(all.begin(), all.end());
+  if (packed.empty()) return names;
+  if (names) packed.insert(names->begin(), names->end());
+  return std::vector(packed.begin(), packed.end());
 }
 
 Result<std::vector<ListedFile>> PackedFiles::ListFiles(const std::string& path) {
