@@ -11,6 +11,7 @@
 #include <string>
 
 #include "esa/block_store.h"
+#include "store/posix/file_system.h"
 
 namespace esa {
 
@@ -90,6 +91,19 @@ bool IsWhole(const Record& record) {
 extern template std::uint64_t SumOf(const TableHeader&);
 extern template std::uint64_t SumOf(const ExtentRecord&);
 extern template std::uint64_t SumOf(const CellRecord&);
+
+// A record, or a field of one, as it stands there.
+template <class Record>
+Status ReadRecord(File& file, const std::string& path, std::uint64_t at, Record* record) {
+  return ReadFully(file, path, at, std::as_writable_bytes(std::span(record, 1)));
+}
+
+// Sets the checksum.
+template <class Record>
+Status WriteRecord(File& file, const std::string& path, std::uint64_t at, Record record) {
+  record.checksum = SumOf(record);
+  return WriteFully(file, path, at, std::as_bytes(std::span(&record, 1)));
+}
 
 // FOLDER/extents/table and FOLDER/extents/<16 hex>.extent.
 std::string TablePath(const std::string& folder);
