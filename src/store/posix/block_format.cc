@@ -47,7 +47,8 @@ void PutAll(std::span<std::byte> to, std::size_t at, const std::vector<T>& value
 template <class T>
 std::vector<T> GetAll(std::span<const std::byte> from, std::size_t at, std::size_t count) {
   std::vector<T> values(count);
-  std::memcpy(values.data(), from.data() + at, count * sizeof(T));
+  std::ranges::copy(from.subspan(at, count * sizeof(T)),
+                    std::as_writable_bytes(std::span(values)).begin());
   return values;
 }
 
