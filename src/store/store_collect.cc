@@ -28,10 +28,6 @@ Files Sum(const std::vector<OtherFile>& files) {
   return sum;
 }
 
-bool IsNotFound(const Status& status) {
-  return !status && status.error().code == ErrorCode::kNotFound;
-}
-
 class Collector {
  public:
   // folder: null for a dry run.
@@ -116,7 +112,8 @@ class Collector {
 }  // namespace
 
 Result<CollectReport> CollectFolder(const std::string& path, const CollectOptions& options) {
-  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
+  const std::unique_ptr<FileSystem> files =
+      MakePackedFiles(MakeRealFileSystem(), {.look_only = options.dry_run});
   ESA_ASSIGN_OR_RETURN(const FolderListing listing, ListFolder(*files, path));
   std::unique_ptr<Folder> folder;
   if (!options.dry_run) {

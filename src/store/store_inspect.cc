@@ -95,13 +95,15 @@ void AddSpace(const std::string& path, StoreSummary* summary) {
 }  // namespace
 
 Status CheckStoreFolders(std::span<const std::string> folders) {
-  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
+  const std::unique_ptr<FileSystem> files =
+      MakePackedFiles(MakeRealFileSystem(), {.look_only = true});
   for (const std::string& folder : folders) ESA_RETURN_IF_ERROR(CheckIsStore(*files, folder));
   return {};
 }
 
 Result<BlockList> ListBlocks(std::span<const std::string> folders, const ListOptions& options) {
-  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
+  const std::unique_ptr<FileSystem> files =
+      MakePackedFiles(MakeRealFileSystem(), {.look_only = true});
   BlockList list;
   for (const std::string& folder : folders) {
     ESA_ASSIGN_OR_RETURN(const FolderListing listing, ListFolder(*files, folder));
@@ -115,7 +117,8 @@ Result<BlockList> ListBlocks(std::span<const std::string> folders, const ListOpt
 }
 
 Result<StoreSummary> InspectFolder(const std::string& path, std::vector<BlockInfo>* blocks) {
-  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
+  const std::unique_ptr<FileSystem> files =
+      MakePackedFiles(MakeRealFileSystem(), {.look_only = true});
   ESA_ASSIGN_OR_RETURN(const FolderListing listing, ListFolder(*files, path));
   std::vector<BlockInfo> found;
   AppendBlocks(path, listing, &found);

@@ -102,7 +102,8 @@ Result<VerifyReport> VerifyFolder(const std::string& path, const VerifyOptions& 
     return InvalidArgument("threads is " + std::to_string(options.threads) +
                            ", expected at least 1");
   }
-  const std::unique_ptr<FileSystem> files = MakePackedFiles(MakeRealFileSystem());
+  const std::unique_ptr<FileSystem> files =
+      MakePackedFiles(MakeRealFileSystem(), {.look_only = !options.quarantine});
   ESA_ASSIGN_OR_RETURN(FolderListing listing, ListFolder(*files, path));
   std::unique_ptr<Folder> folder;
   if (options.quarantine) {

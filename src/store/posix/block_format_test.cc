@@ -11,6 +11,7 @@
 #include <iterator>
 
 #include "store/checksum.h"
+#include "store/testing/hand_made_bytes.h"
 #include "store/testing/store_fixture.h"
 
 namespace esa::testing {
@@ -28,44 +29,6 @@ BlockId CountingId(std::uint8_t first) {
   for (std::uint8_t& byte : id.bytes) byte = first++;
   return id;
 }
-
-class Bytes {
- public:
-  Bytes& Text(const char* text) {
-    bytes_.append(text);
-    return *this;
-  }
-  template <class T>
-  Bytes& Int(T value) {
-    for (std::size_t i = 0; i < sizeof(T); ++i) {
-      bytes_.push_back(static_cast<char>((static_cast<std::uint64_t>(value) >> (8 * i)) & 255));
-    }
-    return *this;
-  }
-  Bytes& Hex(const std::string& digits) {
-    for (std::size_t i = 0; i < digits.size(); i += 2) {
-      bytes_.push_back(static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16)));
-    }
-    return *this;
-  }
-  Bytes& Counting(std::uint8_t first, int count) {
-    for (int i = 0; i < count; ++i) bytes_.push_back(static_cast<char>(first++));
-    return *this;
-  }
-  Bytes& PadTo(std::size_t size) {
-    EXPECT_LE(bytes_.size(), size);
-    bytes_.resize(size, '\0');
-    return *this;
-  }
-  Bytes& Fill(char value, std::size_t count) {
-    bytes_.append(count, value);
-    return *this;
-  }
-  const std::string& get() const { return bytes_; }
-
- private:
-  std::string bytes_;
-};
 
 // XXH3-64 of 4096 times 'a', of 4096 times 'b', of the bytes 0x20 to 0x2f, of the fixed fields and
 // of the head below; computed with libxxhash 0.8.1 alone, not with our code.

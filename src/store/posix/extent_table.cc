@@ -40,7 +40,7 @@ ExtentTable::ExtentTable(FileSystem& files, Options options)
 
 ExtentTable::~ExtentTable() {
   std::lock_guard lock(mutex_);
-  if (table_ == nullptr || used_bytes_ > 0 || total_bytes_ == 0) return;
+  if (table_ == nullptr || options_.look_only || used_bytes_ > 0 || total_bytes_ == 0) return;
   (void)Change([&] { return used_bytes_ > 0 ? Status() : Trim(0); });
 }
 
@@ -59,7 +59,8 @@ Status ExtentTable::Open(bool create) {
     // To try the lock makes the file.
     if (const auto made = files_.Lock(path(), false); !made) return made.error();
   }
-  auto file = files_.Open(path(), {.mode = OpenMode::kWrite});
+  auto file =
+      files_.Open(path(), {.mode = options_.look_only ? OpenMode::kRead : OpenMode::kWrite});
   if (!file) return file.error();
   table_ = *std::move(file);
   return {};
@@ -99,7 +100,7 @@ std::optional<ExtentTable::Place> ExtentTable::TakeFree(std::uint64_t cell_bytes
 Result<Cell> ExtentTable::Allocate(const PackedName& name, std::uint64_t bytes) {
   ESA_CHECK(bytes > 0 && name.ending.size() <= kMaxEndingBytes);
   const std::uint64_t cell_bytes = AlignedSize(bytes);
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   ESA_RETURN_IF_ERROR(Open(true));
   Place place;
   bool had_another = false;
@@ -115,8 +116,6 @@ Result<Cell> ExtentTable::Allocate(const PackedName& name, std::uint64_t bytes) 
     place = *found;
     const std::uint64_t generation = SlotOf(place).generation;
     had_another = generation > 0;
-    const ChangedPlace changed{place.extent, place.index};
-    ESA_RETURN_IF_ERROR(Announce({&changed, 1}));
     return WriteCell(place, {.id = name.id,
                              .ending = name.ending,
                              .generation = generation + 1,
@@ -125,34 +124,32 @@ Result<Cell> ExtentTable::Allocate(const PackedName& name, std::uint64_t bytes) 
                              .used = true});
   });
   if (!allocated) return allocated.error();
+  const Cell cell = CellOf(place);
+  lock.unlock();
   // Else a power loss could leave the name of what was there before, and what is now written.
   if (options_.durable && had_another) ESA_RETURN_IF_ERROR(table_->Sync());
-  return CellOf(place);
+  return cell;
 }
 
 Result<Cell> ExtentTable::Find(const PackedName& name) {
   std::lock_guard lock(mutex_);
   ESA_RETURN_IF_ERROR(CatchUp());
-  const std::optional<Place> place = PlaceOf(name);
-  if (!place) return NotFound(name.Text() + ": no such file");
-  return CellOf(*place);
+  ESA_ASSIGN_OR_RETURN(const Place place, Existing(name));
+  return CellOf(place);
 }
 
+// The new cell has the name before the old one is free: the block is there all the time.
 Status ExtentTable::Rename(const PackedName& from, const PackedName& to) {
   std::lock_guard lock(mutex_);
   ESA_RETURN_IF_ERROR(Open(false));
   return Change([&]() -> Status {
     ESA_RETURN_IF_ERROR(FreeShadowed());
-    const std::optional<Place> place = PlaceOf(from);
-    if (!place) return NotFound(from.Text() + ": no such file");
+    ESA_ASSIGN_OR_RETURN(const Place place, Existing(from));
     const std::optional<Place> replaced = PlaceOf(to);
-    std::vector<ChangedPlace> changed{{place->extent, place->index}};
-    if (replaced) changed.push_back({replaced->extent, replaced->index});
-    ESA_RETURN_IF_ERROR(Announce(changed));
-    Slot slot = SlotOf(*place);
+    Slot slot = SlotOf(place);
     slot.id = to.id;
     slot.ending = to.ending;
-    ESA_RETURN_IF_ERROR(WriteCell(*place, std::move(slot)));
+    ESA_RETURN_IF_ERROR(WriteCell(place, std::move(slot)));
     return replaced ? Free(*replaced) : Status();
   });
 }
@@ -162,12 +159,9 @@ Status ExtentTable::Remove(const PackedName& name) {
   ESA_RETURN_IF_ERROR(Open(false));
   return Change([&]() -> Status {
     ESA_RETURN_IF_ERROR(FreeShadowed());
-    const std::optional<Place> place = PlaceOf(name);
-    if (!place) return NotFound(name.Text() + ": no such file");
-    const ChangedPlace changed{place->extent, place->index};
-    ESA_RETURN_IF_ERROR(Announce({&changed, 1}));
-    ESA_RETURN_IF_ERROR(Free(*place));
-    if (extents_[place->extent].num_used > 0) return {};
+    ESA_ASSIGN_OR_RETURN(const Place place, Existing(name));
+    ESA_RETURN_IF_ERROR(Free(place));
+    if (extents_[place.extent].num_used > 0) return {};
     return Trim(kSlackBytes + used_bytes_ / 2);
   });
 }
@@ -177,20 +171,16 @@ Status ExtentTable::SetModified(const PackedName& name, std::int64_t modified_us
   if (name.ending != kBlockEnding) {
     // Its writer's alone, who is about to rename it: goes to disk with that.
     ESA_RETURN_IF_ERROR(CatchUp());
-    const std::optional<Place> place = PlaceOf(name);
-    if (!place) return NotFound(name.Text() + ": no such file");
-    SlotOf(*place).modified_us = modified_us;
+    ESA_ASSIGN_OR_RETURN(const Place place, Existing(name));
+    SlotOf(place).modified_us = modified_us;
     return {};
   }
   ESA_RETURN_IF_ERROR(Open(false));
   return Change([&]() -> Status {
-    const std::optional<Place> place = PlaceOf(name);
-    if (!place) return NotFound(name.Text() + ": no such file");
-    const ChangedPlace changed{place->extent, place->index};
-    ESA_RETURN_IF_ERROR(Announce({&changed, 1}));
-    Slot slot = SlotOf(*place);
+    ESA_ASSIGN_OR_RETURN(const Place place, Existing(name));
+    Slot slot = SlotOf(place);
     slot.modified_us = modified_us;
-    return WriteCell(*place, std::move(slot));
+    return WriteCell(place, std::move(slot));
   });
 }
 
@@ -238,18 +228,18 @@ Status ExtentTable::StillThere(const Cell& cell) const {
 }
 
 Status ExtentTable::Sync() {
-  std::set<std::uint64_t> unsynced;
+  bool names = false;
   {
     std::lock_guard lock(mutex_);
     ESA_RETURN_IF_ERROR(Open(false));
-    unsynced = std::exchange(unsynced_, {});
+    names = std::exchange(names_unsynced_, false);
   }
   Status synced;
-  if (!unsynced.empty()) synced = files_.SyncFolder(options_.folder + "/" + kExtentsName);
+  if (names) synced = files_.SyncFolder(options_.folder + "/" + kExtentsName);
   if (synced.ok()) synced = table_->Sync();
-  if (synced.ok()) return {};
+  if (synced.ok() || !names) return synced;
   std::lock_guard lock(mutex_);
-  unsynced_.merge(unsynced);
+  names_unsynced_ = true;
   return synced;
 }
 
@@ -260,12 +250,7 @@ Status ExtentTable::Free(Place place) {
 }
 
 Status ExtentTable::FreeShadowed() {
-  while (!shadowed_.empty()) {
-    const Place place = *shadowed_.begin();
-    const ChangedPlace changed{place.extent, place.index};
-    ESA_RETURN_IF_ERROR(Announce({&changed, 1}));
-    ESA_RETURN_IF_ERROR(Free(place));
-  }
+  while (!shadowed_.empty()) ESA_RETURN_IF_ERROR(Free(Place(*shadowed_.begin())));
   return {};
 }
 
@@ -280,6 +265,11 @@ std::optional<ExtentTable::Place> ExtentTable::PlaceOf(const PackedName& name) c
   const auto found = others_.find(name.Text());
   if (found != others_.end()) return found->second;
   return std::nullopt;
+}
+
+Result<ExtentTable::Place> ExtentTable::Existing(const PackedName& name) const {
+  if (const std::optional<Place> place = PlaceOf(name)) return *place;
+  return NotFound(name.Text() + ": no such file");
 }
 
 Cell ExtentTable::CellOf(Place place) const {

@@ -3,8 +3,9 @@
 // An extent is a preallocated file, divided into cells of one size; a cell holds one small file.
 // The table stands on disk, is changed under its lock, and may be changed by several processes;
 // this object has a copy of it in memory, and brings that up to date before it answers. What is
-// written down, in which order and why: docs/formats/extents.md. Threading: all methods from any
-// thread. mutex_ is held during calls of the file system.
+// written down, in which order and why: docs/formats/extents.md.
+//
+// Threading: all methods from any thread. mutex_ is held during calls of the file system.
 #pragma once
 
 #include <chrono>
@@ -15,7 +16,6 @@
 #include <mutex>
 #include <optional>
 #include <set>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,7 +51,8 @@ class ExtentTable {
   struct Options {
     std::string folder;
     std::uint64_t capacity_bytes = 0;  // beyond it extents have one cell; 0: not bounded
-    bool durable = false;  // what is in a cell survives a power loss until it is given away
+    bool durable = false;    // what is in a cell survives a power loss until it is given away
+    bool look_only = false;  // changes nothing of what it finds
   };
 
   ExtentTable(FileSystem& files, Options options);
@@ -106,25 +107,27 @@ class ExtentTable {
   Status Open(bool create);
   Status CatchUp();                                    // looks whether there is anything new
   Status CatchUpLocked();                              // L
-  Status Change(const std::function<Status()>& work);  // opens, locks, catches up, works
+  Status Change(const std::function<Status()>& work);  // locks, catches up, works
   Status ReadAll();                                    // L
   Status ReadExtent(std::uint32_t number);             // L
   void RemoveStrangers();                              // L
   Status ReadCell(Place place);                        // L
   static std::optional<Slot> SlotFrom(const CellRecord& record, std::uint64_t cell_bytes);
-  Status WriteHeader();                                   // L
-  Status Announce(std::span<const ChangedPlace> places);  // L
-  Status WriteCell(Place place, Slot slot);               // L; announced before
-  Status WriteExtent(std::uint32_t number, const Extent& extent);
-  Status NewExtent(std::uint64_t cell_bytes);  // L
+  Status WriteHeader();                                            // L
+  Status WriteCell(Place place, Slot slot);                        // L
+  Status WriteExtent(std::uint32_t number, const Extent& extent);  // L
+  template <class Record>
+  Status WriteAnnounced(ChangedPlace place, std::uint64_t at, const Record& record);  // L
+  Status NewExtent(std::uint64_t cell_bytes);                                         // L
   std::uint64_t SizeOfNewExtent(std::uint64_t cell_bytes) const;
   Status ClearCells(std::uint32_t number);  // L; of a number without an extent
   Status DropExtent(std::uint32_t number);  // L
   Status Trim(std::uint64_t slack_bytes);   // L
-  Status Free(Place place);                 // L; announced before
+  Status Free(Place place);                 // L
   Status FreeShadowed();                    // L
   std::optional<Place> TakeFree(std::uint64_t cell_bytes);
   std::optional<Place> PlaceOf(const PackedName& name) const;
+  Result<Place> Existing(const PackedName& name) const;  // kNotFound
   void Apply(Place place, Slot slot);
   void Link(Place place);
   void Unlink(Place place);
@@ -150,7 +153,7 @@ class ExtentTable {
   std::map<std::uint64_t, std::set<Place>> free_;  // by cell_bytes
   std::uint64_t total_bytes_ = 0;                  // of all extents
   std::uint64_t used_bytes_ = 0;                   // of the cells that are used
-  std::set<std::uint64_t> unsynced_;               // serials whose names may not survive
+  bool names_unsynced_ = false;                    // of extents, or may be
 };
 
 }  // namespace esa

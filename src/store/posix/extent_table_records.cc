@@ -37,7 +37,7 @@ Status ExtentTable::CatchUpLocked() {
     const std::uint64_t changes = std::max(header_.changes, header.changes) + kChangesKept + 1;
     header_ = {.magic = std::to_array(kTableMagic), .changes = changes};
     ESA_RETURN_IF_ERROR(ReadAll());
-    return WriteHeader();
+    return options_.look_only ? Status() : WriteHeader();
   }
   const std::uint64_t missed = header.changes - header_.changes;
   const bool all = doubtful_ || missed > kChangesKept;
@@ -68,7 +68,7 @@ Status ExtentTable::ReadAll() {
     header_.next_serial = std::max(header_.next_serial, extent.serial + 1);
   }
   doubtful_ = false;
-  if (!std::exchange(tidied_, true)) RemoveStrangers();
+  if (!std::exchange(tidied_, true) && !options_.look_only) RemoveStrangers();
   return {};
 }
 
@@ -111,7 +111,7 @@ Status ExtentTable::ReadExtent(std::uint32_t number) {
   extent.cell_bytes = record.cell_bytes;
   extent.slots.resize(record.num_cells);
   total_bytes_ += extent.bytes();
-  unsynced_.insert(extent.serial);  // whoever made it may not have
+  names_unsynced_ = true;  // whoever made it may not have synced its name
   for (std::uint32_t i = 0; i < record.num_cells; ++i) {
     Apply({number, i}, SlotFrom(cells[i], record.cell_bytes).value_or(Slot()));
   }
@@ -145,13 +145,13 @@ std::optional<ExtentTable::Slot> ExtentTable::SlotFrom(const CellRecord& record,
 
 Status ExtentTable::WriteHeader() { return WriteRecord(*table_, path(), 0, header_); }
 
-// Before the places are written: whoever is killed in between makes others read what has not
-// changed, and never lets them miss a change.
-Status ExtentTable::Announce(std::span<const ChangedPlace> places) {
-  for (const ChangedPlace& place : places) {
-    header_.latest[header_.changes++ % kChangesKept] = place;
-  }
-  const Status written = WriteHeader();
+// Announces the change first: whoever is killed in between makes others read what has not changed,
+// and never lets them miss a change.
+template <class Record>
+Status ExtentTable::WriteAnnounced(ChangedPlace place, std::uint64_t at, const Record& record) {
+  header_.latest[header_.changes++ % kChangesKept] = place;
+  Status written = WriteHeader();
+  if (written.ok()) written = WriteRecord(*table_, path(), at, record);
   if (!written) doubtful_ = true;
   return written;
 }
@@ -164,12 +164,8 @@ Status ExtentTable::WriteCell(Place place, Slot slot) {
                     .used = static_cast<std::uint8_t>(slot.used ? 1 : 0),
                     .ending_bytes = static_cast<std::uint8_t>(slot.ending.size())};
   std::ranges::copy(slot.ending, record.ending.begin());
-  const Status written =
-      WriteRecord(*table_, path(), CellRecordAt(place.extent, place.index), record);
-  if (!written) {
-    doubtful_ = true;
-    return written;
-  }
+  ESA_RETURN_IF_ERROR(
+      WriteAnnounced({place.extent, place.index}, CellRecordAt(place.extent, place.index), record));
   Apply(place, std::move(slot));
   return {};
 }
@@ -178,9 +174,7 @@ Status ExtentTable::WriteExtent(std::uint32_t number, const Extent& extent) {
   const ExtentRecord record{.serial = extent.serial,
                             .cell_bytes = extent.cell_bytes,
                             .num_cells = static_cast<std::uint32_t>(extent.slots.size())};
-  const Status written = WriteRecord(*table_, path(), ExtentRecordAt(number), record);
-  if (!written) doubtful_ = true;
-  return written;
+  return WriteAnnounced({number, kNoCell}, ExtentRecordAt(number), record);
 }
 
 std::uint64_t ExtentTable::SizeOfNewExtent(std::uint64_t cell_bytes) const {
@@ -218,10 +212,7 @@ Status ExtentTable::NewExtent(std::uint64_t cell_bytes) {
     return allocated;
   }
   ESA_RETURN_IF_ERROR(ClearCells(number));
-  const ChangedPlace place{number, kNoCell};
-  ESA_RETURN_IF_ERROR(Announce({&place, 1}));
   ESA_RETURN_IF_ERROR(WriteExtent(number, extent));
-  unsynced_.insert(extent.serial);
   return ReadExtent(number);
 }
 
@@ -243,8 +234,6 @@ Status ExtentTable::ClearCells(std::uint32_t number) {
 }
 
 Status ExtentTable::DropExtent(std::uint32_t number) {
-  const ChangedPlace place{number, kNoCell};
-  ESA_RETURN_IF_ERROR(Announce({&place, 1}));
   ESA_RETURN_IF_ERROR(WriteExtent(number, Extent()));
   (void)files_.Remove(ExtentPath(options_.folder, extents_[number].serial));
   ForgetExtent(number);

@@ -4,8 +4,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -15,13 +13,11 @@
 #include <iterator>
 #include <map>
 #include <numeric>
-#include <set>
 
-#include "base/check.h"
-#include "base/random.h"
-#include "store/checksum.h"
 #include "store/testing/faulty_files.h"
+#include "store/testing/hand_made_bytes.h"
 #include "store/testing/store_fixture.h"
+#include "store/testing/table_names.h"
 
 namespace esa::testing {
 namespace {
@@ -31,38 +27,6 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr std::uint64_t kMiB = 1u << 20;
-
-class Bytes {
- public:
-  Bytes& Text(const std::string& text) {
-    bytes_ += text;
-    return *this;
-  }
-  template <class T>
-  Bytes& Int(T value) {
-    for (std::size_t i = 0; i < sizeof(T); ++i) {
-      bytes_.push_back(static_cast<char>((static_cast<std::uint64_t>(value) >> (8 * i)) & 255));
-    }
-    return *this;
-  }
-  Bytes& Counting(std::uint8_t first, int count) {
-    for (int i = 0; i < count; ++i) bytes_.push_back(static_cast<char>(first++));
-    return *this;
-  }
-  Bytes& PadTo(std::size_t size) {
-    EXPECT_LE(bytes_.size(), size);
-    bytes_.resize(size, '\0');
-    return *this;
-  }
-  // With the checksum before it.
-  std::string Sealed() const {
-    return Bytes().Int(Checksum(std::as_bytes(std::span(bytes_)))).Text(bytes_).get();
-  }
-  const std::string& get() const { return bytes_; }
-
- private:
-  std::string bytes_;
-};
 
 struct Change {
   std::uint64_t number;  // from 1
@@ -108,12 +72,6 @@ BlockId CountingId() {
   return id;
 }
 
-PackedName Block(std::uint64_t number) {
-  SplitMix64 random(number);
-  BlockId id;
-  for (std::uint8_t& byte : id.bytes) byte = static_cast<std::uint8_t>(random.Next());
-  return {id, ".block"};
-}
 PackedName Temporary(std::uint64_t number) { return {Block(number).id, ".1-1.1.tmp"}; }
 
 std::string ReadWhole(const std::string& path) {
@@ -161,34 +119,6 @@ class ExtentTableTest : public ::testing::Test {
   }
   void PutExtent(std::uint64_t serial, std::uint64_t bytes) {
     std::ofstream(ExtentPath(folder(), serial)) << std::string(bytes, 'x');
-  }
-
-  // The names that stand, each of which has a cell of its own.
-  static std::vector<std::string> Names(ExtentTable& table) {
-    std::vector<std::string> names;
-    std::set<std::pair<std::uint64_t, std::uint64_t>> cells;
-    const auto bytes = table.FirstBytes();
-    EXPECT_TRUE(bytes.ok());
-    for (const std::uint8_t byte : *bytes) {
-      const auto listed = table.List(byte);
-      for (const ListedFile& file : *listed) {
-        const auto cell = table.Find(*PackedName::Parse(file.name));
-        EXPECT_TRUE(cell.ok()) << file.name;
-        if (!cell.ok()) continue;
-        EXPECT_TRUE(cells.emplace(cell->serial, cell->offset).second) << file.name;
-        EXPECT_TRUE(table.StillThere(*cell).ok()) << file.name;
-        names.push_back(file.name);
-      }
-    }
-    std::ranges::sort(names);
-    return names;
-  }
-
-  static std::vector<std::string> Sorted(const std::vector<PackedName>& names) {
-    std::vector<std::string> texts;
-    for (const PackedName& name : names) texts.push_back(name.Text());
-    std::ranges::sort(texts);
-    return texts;
   }
 
   // Ten of one page and ten of two, each size in an extent of its own: numbers 0 and 1.
@@ -430,6 +360,19 @@ TEST_F(ExtentTableTest, StrangersGoAtTheFirstOpening) {
   EXPECT_TRUE(fs::exists(folder() + "/extents/other"));
 }
 
+TEST_F(ExtentTableTest, ChangesNothingWhenItOnlyLooks) {
+  const auto names = AllocateTwoExtents(*Open());
+  PutExtent(0xff, 4096);
+  FlipByte(table(), 100);  // a torn header, which others mend
+  const std::string before = ReadWhole(table());
+  {
+    ExtentTable looking(*files_, {.folder = folder(), .look_only = true});
+    EXPECT_EQ(Names(looking), Sorted(names));
+  }
+  EXPECT_EQ(ReadWhole(table()), before);
+  EXPECT_TRUE(fs::exists(ExtentPath(folder(), 0xff)));
+}
+
 // Whoever replaced one was killed before its cell was free.
 TEST_F(ExtentTableTest, OneOfTwoCellsThatClaimABlockIsGivenUp) {
   Cell one, other;
@@ -532,137 +475,6 @@ TEST_F(ExtentTableTest, CatchesUpWhenTheLockIsFreeAgain) {
   bool found = false;
   while (!found && std::chrono::steady_clock::now() < end) found = other->Find(Block(2)).ok();
   EXPECT_TRUE(found);
-}
-
-constexpr std::uint64_t kShared = 16;  // blocks that all processes make and remove
-constexpr std::uint64_t kOwn = 24;     // that one of them does
-constexpr std::uint64_t kProcesses = 4;
-constexpr int kSteps = 5000;
-
-// What one of several processes does to a folder: makes, replaces and removes its own blocks and
-// those that all share, and reads everyone's.
-class Worker {
- public:
-  Worker(const std::string& folder, std::uint64_t process)
-      : folder_(folder), process_(process), random_(process), table_(*files_, {.folder = folder}) {}
-
-  struct Said {
-    std::uint64_t own = 0;  // a bit for each of its own that stands at the end
-    std::uint64_t wrong = 0;
-    std::uint64_t read = 0;
-  };
-
-  Said Run() {
-    for (int i = 0; i < kSteps; ++i) {
-      const std::uint64_t number = Own(random_.Below(kShared + kOwn));
-      const std::uint64_t action = random_.Below(8);
-      if (action < 2) {
-        Make(number);
-      } else if (action == 2) {
-        Remove(number);
-      } else {
-        Read(random_.Below(kShared + kProcesses * kOwn));
-      }
-    }
-    return said_;
-  }
-
- private:
-  std::uint64_t Own(std::uint64_t i) const { return i < kShared ? i : i + process_ * kOwn; }
-  void Note(std::uint64_t number, bool stands) {
-    if (number < kShared) return;
-    const std::uint64_t bit = std::uint64_t{1} << (number - kShared - process_ * kOwn);
-    said_.own = stands ? said_.own | bit : said_.own & ~bit;
-  }
-
-  // Says whose it is, all over.
-  static std::string Content(std::uint64_t number) {
-    std::string content;
-    while (content.size() < 4096 * (1 + number % 2)) content += Block(number).Text();
-    content.resize(4096 * (1 + number % 2));
-    return content;
-  }
-
-  void Make(std::uint64_t number) {
-    const std::string content = Content(number);
-    std::string ending = ".tmp";
-    ending.insert(1, std::to_string(process_) + "-" + std::to_string(++made_) + ".");
-    const PackedName temporary{Block(number).id, ending};
-    const auto cell = table_.Allocate(temporary, content.size());
-    ESA_CHECK(cell.ok());
-    const std::string path = ExtentPath(folder_, cell->serial);
-    const auto file = files_->Open(path, {.mode = OpenMode::kWrite});
-    ESA_CHECK(file.ok());
-    ESA_CHECK(WriteFully(**file, path, cell->offset, std::as_bytes(std::span(content))).ok());
-    ESA_CHECK(table_.Rename(temporary, Block(number)).ok());
-    Note(number, true);
-  }
-
-  void Remove(std::uint64_t number) {
-    const Status removed = table_.Remove(Block(number));
-    ESA_CHECK(removed.ok() || removed.error().code == ErrorCode::kNotFound);
-    Note(number, false);
-  }
-
-  void Read(std::uint64_t number) {
-    // Every second time where it was some while ago, as whoever has the file open.
-    const bool again = found_.contains(number) && random_.Below(2) == 0;
-    const auto cell = again ? Result<Cell>(found_[number]) : table_.Find(Block(number));
-    if (!cell) return;
-    found_.insert_or_assign(number, *cell);
-    const std::string path = ExtentPath(folder_, cell->serial);
-    const auto file = files_->Open(path, {});
-    ESA_CHECK(file.ok());
-    std::string content(cell->bytes, '\0');
-    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(content));
-    ESA_CHECK(ReadFully(**file, path, cell->offset, bytes).ok());
-    if (!table_.StillThere(*cell)) return;
-    ++said_.read;
-    said_.wrong += content == Content(number) ? 0 : 1;
-  }
-
-  const std::unique_ptr<FileSystem> files_ = MakeRealFileSystem();
-  const std::string folder_;
-  const std::uint64_t process_;
-  SplitMix64 random_;
-  ExtentTable table_;
-  std::uint64_t made_ = 0;
-  std::map<std::uint64_t, Cell> found_;
-  Said said_;
-};
-
-// Runs a worker in a process of its own, which ends with it; the end of the pipe that tells.
-int Start(const std::string& folder, std::uint64_t process) {
-  int ends[2];
-  ESA_CHECK(pipe(ends) == 0);
-  if (fork() == 0) {
-    const Worker::Said said = Worker(folder, process).Run();
-    ESA_CHECK(write(ends[1], &said, sizeof(said)) == sizeof(said));
-    _exit(0);
-  }
-  close(ends[1]);
-  return ends[0];
-}
-
-TEST_F(ExtentTableTest, ProcessesReadNothingWrong) {
-  int pipes[kProcesses];
-  for (std::uint64_t i = 0; i < kProcesses; ++i) pipes[i] = Start(folder(), i);
-  std::vector<PackedName> names;
-  for (std::uint64_t i = 0; i < kProcesses; ++i) {
-    Worker::Said said;
-    ASSERT_EQ(read(pipes[i], &said, sizeof(said)), static_cast<ssize_t>(sizeof(said)));
-    close(pipes[i]);
-    EXPECT_EQ(said.wrong, 0u);
-    EXPECT_GT(said.read, 0u);
-    for (std::uint64_t own = 0; own < kOwn; ++own) {
-      if ((said.own >> own) % 2 == 1) names.push_back(Block(kShared + i * kOwn + own));
-    }
-  }
-  while (wait(nullptr) > 0) {
-  }
-  const auto table = Open();
-  for (std::uint64_t i = 0; i < kShared; ++i) (void)table->Remove(Block(i));
-  EXPECT_EQ(Names(*table), Sorted(names));
 }
 
 }  // namespace

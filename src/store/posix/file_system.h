@@ -121,6 +121,10 @@ std::unique_ptr<FileSystem> MakeRealFileSystem();
 // kDeadlineExceeded: its holder was stopped, or hangs.
 Status LockInTime(const std::string& path, const std::function<Result<bool>()>& try_lock);
 
+inline bool IsNotFound(const Status& status) {
+  return !status && status.error().code == ErrorCode::kNotFound;
+}
+
 // What errno says of a call that failed on a path.
 Error SystemError(const std::string& path, const char* operation, int code);
 

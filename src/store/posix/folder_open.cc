@@ -73,10 +73,6 @@ Status MakeDurableFolder(FileSystem& files, const std::string& path) {
   return stood ? Status() : synced;
 }
 
-bool IsNotFound(const Status& status) {
-  return !status && status.error().code == ErrorCode::kNotFound;
-}
-
 }  // namespace
 
 Folder::Folder(FileSystem& files, Options options)

@@ -49,10 +49,6 @@ struct PackedPath {
   }
 };
 
-bool IsNotFound(const Status& status) {
-  return !status && status.error().code == ErrorCode::kNotFound;
-}
-
 class PackedFile final : public File {
  public:
   PackedFile(std::shared_ptr<ExtentTable> table, std::shared_ptr<File> extent, Cell cell,
@@ -172,7 +168,8 @@ PackedFiles::Shared PackedFiles::Of(const std::string& folder) {
     place->second = {std::make_shared<ExtentTable>(
                          *below_, ExtentTable::Options{.folder = folder,
                                                        .capacity_bytes = options_.capacity_bytes,
-                                                       .durable = options_.durable}),
+                                                       .durable = options_.durable,
+                                                       .look_only = options_.look_only}),
                      options_.pack_below_bytes > 0 && !below_->OnNetwork(folder)};
   }
   return place->second;
@@ -196,7 +193,9 @@ Result<std::unique_ptr<File>> PackedFiles::OpenCell(const PackedPath& path, cons
   std::uint64_t ticket = 0;
   std::shared_ptr<File> extent = extents_.Get(key, &ticket);
   if (extent == nullptr) {
-    auto opened = below_->Open(extent_path, {.mode = OpenMode::kWrite, .direct = direct});
+    auto opened = below_->Open(
+        extent_path,
+        {.mode = options_.look_only ? OpenMode::kRead : OpenMode::kWrite, .direct = direct});
     if (!opened) return opened.error();
     extent = *std::move(opened);
     extents_.Put(key, extent, ticket);

@@ -20,7 +20,8 @@ namespace esa {
 struct PackingOptions {
   std::uint64_t pack_below_bytes = 0;  // files at least this long are their own
   std::uint64_t capacity_bytes = 0;    // of each folder: no more is taken for extents; 0: unbounded
-  bool durable = false;  // what was synced in a cell survives until the cell is given away
+  bool durable = false;    // what was synced in a cell survives until the cell is given away
+  bool look_only = false;  // nothing in extents is changed, not even what is left over
 };
 
 std::unique_ptr<FileSystem> MakePackedFiles(std::unique_ptr<FileSystem> below,
