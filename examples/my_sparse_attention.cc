@@ -45,7 +45,7 @@ class Nearest : public esa::SparseAttention {
     layer.loading.clear();
     Append(layer.loading, 0, layer.candidates.begin);
     if (layer.ticket != 0) {
-      std::ranges::copy(step.Collect(layer.ticket), std::back_inserter(layer.loading));
+      std::ranges::copy(step.Collect(layer.ticket)[0], std::back_inserter(layer.loading));
     }
     Append(layer.loading, window_begin, layer.sealed);
     step.StartLoad(layer.loading);
@@ -58,6 +58,7 @@ class Nearest : public esa::SparseAttention {
     esa::BlockRange candidates;            // of the ticket
     std::vector<esa::BlockIndex> loading;  // sorted
     std::int64_t sealed = 0;               // when `loading` was chosen
+    std::vector<float> query;              // must stay until the retrieval is collected
   };
 
   Layer& At(const esa::AttentionStep& step) {
@@ -76,15 +77,12 @@ class Nearest : public esa::SparseAttention {
     layer.candidates = {static_cast<esa::BlockIndex>(begin), static_cast<esa::BlockIndex>(end)};
     layer.ticket = 0;
     if (begin == end || k_ == 0) return;
-    // The sum over the query heads that share a KV head ranks like their mean.
-    std::vector<float> query(static_cast<std::size_t>(s.num_kv_heads * s.head_dim));
-    for (int i = 0; i < s.num_heads * s.head_dim; ++i) {
-      const int kv_head = i / s.head_dim / s.group_size();
-      query[static_cast<std::size_t>(kv_head * s.head_dim + i % s.head_dim)] +=
-          step.query()[static_cast<std::size_t>(i)];
-    }
-    layer.ticket = step.StartRetrieval(
-        {.candidates = layer.candidates, .k = k_, .query = std::move(query), .scorer = {}});
+    layer.query.assign(step.query().begin(), step.query().end());
+    layer.ticket = step.StartRetrieval({.candidates = layer.candidates,
+                                        .k = k_,
+                                        .query = layer.query,
+                                        .score_of = esa::ScoreOf::kHead,
+                                        .num_scores = s.num_heads});
   }
 
   std::int64_t k_;

@@ -28,7 +28,7 @@ class Decoder::Pass final : public AttentionBackend {
   Status Append(int layer, Sequence& seq, std::int64_t position, const float* k, const float* v);
   Status PinSelection(int layer, Sequence& seq, EngineStep& step);
   void SealBlock(Sequence& seq, std::int64_t block);
-  void DumpScratch(Sequence& seq, std::int64_t block);
+  bool OpenScratch(Sequence& seq, std::int64_t block);
 
   const EngineCore& core_;
   const ModelConfig& config_;
@@ -144,9 +144,9 @@ Status Decoder::Pass::Attend(int layer, const float* q, const float* k, const fl
 
 // KV made under a sparse selection must never serve another request: such a block has an id of
 // random bits, known to this sequence alone, and leaves the store with it.
-void Decoder::Pass::DumpScratch(Sequence& seq, std::int64_t block) {
+bool Decoder::Pass::OpenScratch(Sequence& seq, std::int64_t block) {
   BlockStore* store = core_.working_set->store();
-  if (store == nullptr || !core_.may_spill) return;
+  if (store == nullptr || !core_.may_spill) return false;
   const std::size_t size = static_cast<std::size_t>(core_.geometry.slice.block_tokens);
   BlockId& id = seq.cache.id(block);
   ESA_CHECK(RAND_bytes(id.bytes.data(), static_cast<int>(id.bytes.size())) == 1);
@@ -156,24 +156,20 @@ void Decoder::Pass::DumpScratch(Sequence& seq, std::int64_t block) {
   Result<bool> opened = store->Begin({.id = id, .tokens = tokens}, parent);
   if (!opened || !*opened) {
     if (!opened) core_.working_set->CountFailedDump(opened.error());
-    return;
+    return false;
   }
   store->Pin({&id, 1});
   seq.pinned.push_back(id);
   seq.scratch.push_back(id);
-  for (int layer = 0; layer < config_.num_layers; ++layer) {
-    core_.working_set->Dump(seq.cache, layer, block, seq.representations.Mean(layer, block, 0));
-  }
+  return true;
 }
 
 void Decoder::Pass::SealBlock(Sequence& seq, std::int64_t block) {
+  const bool dump = OpenScratch(seq, block);
   for (int layer = 0; layer < config_.num_layers; ++layer) {
-    for (int head = 0; head < config_.num_kv_heads; ++head) {
-      MeanKey(core_.geometry.slice, seq.cache.At(layer, head, block).slot.data(),
-              core_.geometry.slice.block_tokens, seq.representations.Mean(layer, block, head));
-    }
+    const std::span<const float> means = seq.SealLayer(layer, block);
+    if (dump) core_.working_set->Dump(seq.cache, layer, block, means.data());
   }
-  DumpScratch(seq, block);
   seq.algorithm->BlockSealed(static_cast<BlockIndex>(block));
 }
 

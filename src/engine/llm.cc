@@ -143,16 +143,17 @@ Result<std::unique_ptr<Sequence>> LLM::State::NewSequence(std::vector<std::int32
                                                           int max_tokens) {
   const std::int64_t length = static_cast<std::int64_t>(tokens.size()) + max_tokens;
   const std::int64_t blocks = length / geometry.slice.block_tokens + 1;
-  auto sequence = std::make_unique<Sequence>(geometry, blocks);
+  ESA_ASSIGN_OR_RETURN(auto algorithm,
+                       CreateSparseAttention(config.sparse.name, config.sparse.options));
+  auto sequence = std::make_unique<Sequence>(geometry, blocks, std::move(algorithm));
   sequence->prompt_tokens = static_cast<std::int64_t>(tokens.size());
   sequence->stats.prompt_tokens = sequence->prompt_tokens;
   sequence->tokens = std::move(tokens);
-  ESA_ASSIGN_OR_RETURN(sequence->algorithm,
-                       CreateSparseAttention(config.sparse.name, config.sparse.options));
   return sequence;
 }
 
 void LLM::State::FinishSequence(Sequence& sequence) {
+  for (const RetrievalTicket ticket : sequence.retrievals) retrieval->Drop(ticket);
   sequence.algorithm->SequenceFinished();
   working_set->Finish(sequence.cache);
   if (store == nullptr) return;

@@ -79,6 +79,7 @@ class SequenceCache {
 
 struct WorkingSetCounters {
   std::uint64_t loaded_bytes = 0;
+  std::uint64_t visited_bytes = 0;  // read for Visit
   std::uint64_t dumped_bytes = 0;
   std::int64_t failed_loads = 0;
   std::int64_t failed_dumps = 0;
@@ -116,6 +117,11 @@ class WorkingSet {
   // not pinned and are returned. kResourceExhausted, and nothing pinned: they do not fit together.
   Result<std::vector<BlockIndex>> PinResident(SequenceCache& cache, int layer, int kv_head,
                                               std::span<const BlockIndex> blocks);
+
+  // Calls visit(block, bytes) for each of the blocks. What is not resident is read into memory of
+  // its own, valid for the call; residency stays as it is. Error: a slice could not be read.
+  Status Visit(SequenceCache& cache, int layer, int kv_head, BlockRange blocks,
+               const std::function<void(BlockIndex, const std::byte*)>& visit);
 
   // Starts loading kept slices that were evicted, as far as there is room.
   void RestoreKept(SequenceCache& cache);
@@ -177,6 +183,9 @@ class WorkingSet {
   void StartLoad(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
                  bool kept_too);
   void FailLoad(SliceEntry& entry);
+  Status VisitStored(SequenceCache& cache, int layer, int kv_head,
+                     std::span<const BlockIndex> blocks,
+                     const std::function<void(BlockIndex, const std::byte*)>& visit);
   void EndLoads(SequenceCache& cache, int layer, std::vector<BlockIndex>* failed);
 
   SlicePool* pool_;

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <functional>
 
+#include "base/random.h"
 #include "ops/kernels/kernels.h"
+#include "ops/numeric.h"
 
 namespace esa {
 namespace {
@@ -17,28 +19,133 @@ std::uint32_t OrderOf(float score) {
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
 }
 
+std::int64_t ValueBytes(RepresentationType type) {
+  switch (type) {
+    case RepresentationType::kF32:
+      return 4;
+    case RepresentationType::kBf16:
+      return 2;
+    case RepresentationType::kInt8:
+      return 1;
+  }
+  return 0;
+}
+
+float Value(const ScoredRows& rows, std::int64_t row, std::int64_t i) {
+  const std::int64_t at = row * rows.dim + i;
+  switch (rows.type) {
+    case RepresentationType::kF32:
+      return static_cast<const float*>(rows.data)[at];
+    case RepresentationType::kBf16:
+      return FloatFromBf16(static_cast<const std::uint16_t*>(rows.data)[at]);
+    case RepresentationType::kInt8:
+      return static_cast<float>(static_cast<const std::int8_t*>(rows.data)[at]) * rows.scales[row];
+  }
+  return 0;
+}
+
 }  // namespace
 
-void DotRows(const float* rows, std::int64_t dim, const float* query, std::span<float> scores) {
-  CurrentKernels().product_f32({.w = rows,
-                                .cols = dim,
-                                .row_end = static_cast<std::int64_t>(scores.size()),
-                                .x = query,
-                                .m = 1,
-                                .y = scores.data()});
+ScoredRows ScoredRows::From(std::int64_t first) const {
+  return {.data = static_cast<const char*>(data) + first * dim * ValueBytes(type),
+          .scales = scales == nullptr ? nullptr : scales + first,
+          .type = type,
+          .dim = dim};
+}
+
+void DotRows(const ScoredRows& rows, std::int64_t count, const float* queries, int num_queries,
+             float* scores, std::int64_t stride, bool add) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    for (int r = 0; r < num_queries; ++r) {
+      float sum = 0;
+      for (std::int64_t d = 0; d < rows.dim; ++d) {
+        sum += Value(rows, i, d) * queries[r * rows.dim + d];
+      }
+      float& score = scores[r * stride + i];
+      score = add ? score + sum : sum;
+    }
+  }
+}
+
+void ReadScoredRow(const ScoredRows& rows, float* out) {
+  for (std::int64_t i = 0; i < rows.dim; ++i) out[i] = Value(rows, 0, i);
+}
+
+void StoreRow(const float* values, std::int64_t dim, RepresentationType type, void* row,
+              float* scale) {
+  if (type == RepresentationType::kF32) {
+    std::copy_n(values, dim, static_cast<float*>(row));
+  } else if (type == RepresentationType::kBf16) {
+    std::transform(values, values + dim, static_cast<std::uint16_t*>(row), Bf16FromFloat);
+  } else {
+    float largest = 0;
+    for (std::int64_t i = 0; i < dim; ++i) largest = std::max(largest, std::abs(values[i]));
+    *scale = largest / 127;
+    const float factor = largest > 0 ? 127 / largest : 0;
+    for (std::int64_t i = 0; i < dim; ++i) {
+      static_cast<std::int8_t*>(row)[i] = static_cast<std::int8_t>(std::lrintf(values[i] * factor));
+    }
+  }
+}
+
+// Sums of twelve uniform numbers: near enough to Gaussian, and the same on every platform.
+std::vector<float> CodeProjections(int code_bits, int head_dim) {
+  SplitMix64 random(0x6573612d636f6465);
+  std::vector<float> projections(static_cast<std::size_t>(code_bits) *
+                                 static_cast<std::size_t>(head_dim));
+  for (float& value : projections) {
+    double sum = -6;
+    for (int i = 0; i < 12; ++i) sum += static_cast<double>(random.Next() >> 11) * 0x1p-53;
+    value = static_cast<float>(sum);
+  }
+  return projections;
+}
+
+void MakeCode(const float* key, int head_dim, std::span<const float> projections,
+              std::uint64_t* code) {
+  const auto bits = static_cast<std::int64_t>(projections.size()) / head_dim;
+  for (std::int64_t b = 0; b < bits; ++b) {
+    float sum = 0;
+    for (int d = 0; d < head_dim; ++d) {
+      sum += key[d] * projections[static_cast<std::size_t>(b * head_dim + d)];
+    }
+    const std::uint64_t bit = std::uint64_t{1} << (b % 64);
+    std::uint64_t& word = code[b / 64];
+    word = sum > 0 ? word | bit : word & ~bit;
+  }
+}
+
+void CodeMatches(const std::uint64_t* codes, std::int64_t count, int group, int words,
+                 const std::uint64_t* queries, int num_queries, float* matches,
+                 std::int64_t stride) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    for (int r = 0; r < num_queries; ++r) {
+      int least = 64 * words;
+      for (int g = 0; g < group; ++g) {
+        const std::uint64_t* code = codes + (i * group + g) * words;
+        int different = 0;
+        for (int w = 0; w < words; ++w)
+          different += std::popcount(code[w] ^ queries[r * words + w]);
+        least = std::min(least, different);
+      }
+      matches[r * stride + i] = static_cast<float>(64 * words - least);
+    }
+  }
 }
 
 // Finds the k-th largest score, then takes in one pass what is larger and as many of its equals,
 // lowest index first, as there is room for.
-std::vector<std::int32_t> TopK(std::span<const float> scores, std::int64_t k) {
+void TopK(std::span<const float> scores, std::int64_t k, TopKScratch* scratch,
+          std::vector<std::int32_t>* best) {
   const auto count = static_cast<std::int64_t>(scores.size());
   k = std::clamp<std::int64_t>(k, 0, count);
-  std::vector<std::int32_t> best;
-  if (k == 0) return best;
-  best.reserve(static_cast<std::size_t>(k));
-  std::vector<std::uint32_t> order(scores.size());
+  best->clear();
+  if (k == 0) return;
+  std::vector<std::uint32_t>& order = scratch->order;
+  std::vector<std::uint32_t>& sorted = scratch->sorted;
+  order.resize(scores.size());
   std::transform(scores.begin(), scores.end(), order.begin(), OrderOf);
-  std::vector<std::uint32_t> sorted = order;
+  sorted = order;
   std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end(), std::greater<>());
   const std::uint32_t threshold = sorted[static_cast<std::size_t>(k - 1)];
   auto equals = k - std::count_if(sorted.begin(), sorted.begin() + k,
@@ -46,9 +153,8 @@ std::vector<std::int32_t> TopK(std::span<const float> scores, std::int64_t k) {
   for (std::int64_t i = 0; i < count; ++i) {
     const std::uint32_t o = order[static_cast<std::size_t>(i)];
     if (o < threshold || (o == threshold && equals-- <= 0)) continue;
-    best.push_back(static_cast<std::int32_t>(i));
+    best->push_back(static_cast<std::int32_t>(i));
   }
-  return best;
 }
 
 }  // namespace esa

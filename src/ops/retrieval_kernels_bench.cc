@@ -16,7 +16,8 @@ void BM_DotRows(benchmark::State& state) {
   const std::vector<float> query(static_cast<std::size_t>(dim), 0.5f);
   std::vector<float> scores(static_cast<std::size_t>(count));
   for (auto _ : state) {
-    DotRows(rows.floats(), dim, query.data(), scores);
+    DotRows({.data = rows.floats(), .dim = dim}, count, query.data(), 1, scores.data(), count,
+            false);
     benchmark::DoNotOptimize(scores.data());
   }
   state.counters["GB/s"] = Giga(static_cast<double>(count * dim * 4));
@@ -28,7 +29,12 @@ void BM_TopK(benchmark::State& state) {
   std::mt19937 engine(1);
   std::normal_distribution<float> distribution;
   for (float& score : scores) score = distribution(engine);
-  for (auto _ : state) benchmark::DoNotOptimize(TopK(scores, state.range(0) / 5));
+  TopKScratch scratch;
+  std::vector<std::int32_t> best;
+  for (auto _ : state) {
+    TopK(scores, state.range(0) / 5, &scratch, &best);
+    benchmark::DoNotOptimize(best.data());
+  }
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 BENCHMARK(BM_TopK)->ArgName("count")->Arg(256)->Arg(8192)->Arg(65536);

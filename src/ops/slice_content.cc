@@ -1,4 +1,5 @@
-// Writing slices and taking their mean: the same bits on every processor.
+// Writing slices and describing them: the same bits on every processor.
+#include <algorithm>
 #include <array>
 
 #include "base/check.h"
@@ -81,6 +82,52 @@ void MeanKey(const SliceLayout& layout, const std::byte* slice, int num_tokens, 
       out[i] = SumOf(num_tokens, [=](int t) { return row[t]; }) / n;
     }
   }
+}
+
+namespace {
+
+// Value `i` of a token: the keys' tile, then the values' tile.
+float KeyAt(const SliceLayout& layout, const std::byte* slice, int token, int i) {
+  const std::int64_t tokens = layout.block_tokens;
+  if (layout.dtype == KvDtype::kF32) {
+    return reinterpret_cast<const float*>(slice)[i * tokens + token];
+  }
+  return FloatFromBf16(
+      reinterpret_cast<const std::uint16_t*>(slice)[(i / 2 * tokens + token) * 2 + i % 2]);
+}
+
+float ValueAt(const SliceLayout& layout, const std::byte* slice, int token, int i) {
+  const std::int64_t dim = layout.head_dim;
+  const std::byte* tile = slice + layout.tile_bytes();
+  if (layout.dtype == KvDtype::kF32) return reinterpret_cast<const float*>(tile)[token * dim + i];
+  return FloatFromBf16(
+      reinterpret_cast<const std::uint16_t*>(tile)[(token / 2 * dim + i) * 2 + token % 2]);
+}
+
+}  // namespace
+
+void SummarizeSlice(const SliceLayout& layout, const std::byte* slice, int first, int count,
+                    const SliceSummary& out) {
+  ESA_CHECK(first >= 0 && count > 0 && first + count <= layout.block_tokens);
+  const auto n = static_cast<float>(count);
+  for (int i = 0; i < layout.head_dim; ++i) {
+    const auto key = [&](int t) { return KeyAt(layout, slice, first + t, i); };
+    const float mean = SumOf(count, key) / n;
+    const auto square = [&](int t) { return (key(t) - mean) * (key(t) - mean); };
+    out.mean[i] = mean;
+    out.variance[i] = SumOf(count, square) / n;
+    out.lower[i] = out.upper[i] = key(0);
+    for (int t = 1; t < count; ++t) {
+      out.lower[i] = std::min(out.lower[i], key(t));
+      out.upper[i] = std::max(out.upper[i], key(t));
+    }
+    out.value_mean[i] =
+        SumOf(count, [&](int t) { return ValueAt(layout, slice, first + t, i); }) / n;
+  }
+}
+
+void ReadKey(const SliceLayout& layout, const std::byte* slice, int token, float* out) {
+  for (int i = 0; i < layout.head_dim; ++i) out[i] = KeyAt(layout, slice, token, i);
 }
 
 }  // namespace esa

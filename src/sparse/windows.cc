@@ -50,6 +50,20 @@ Selection SelectAround(BlockRange between, std::span<const BlockIndex> chosen,
   return selection;
 }
 
+void GroupMeanQuery(const AttentionStep& step, std::vector<float>* mean) {
+  const SequenceShape& shape = step.shape();
+  const std::span<const float> query = step.query();
+  const int group = shape.group_size();
+  const auto dim = static_cast<std::size_t>(shape.head_dim);
+  mean->assign(static_cast<std::size_t>(shape.num_kv_heads) * dim, 0.0f);
+  for (int head = 0; head < shape.num_heads; ++head) {
+    const float* from = query.data() + static_cast<std::size_t>(head) * dim;
+    float* to = mean->data() + static_cast<std::size_t>(head / group) * dim;
+    for (std::size_t i = 0; i < dim; ++i) to[i] += from[i];
+  }
+  for (float& value : *mean) value /= static_cast<float>(group);
+}
+
 void LayerSelection::Load(AttentionStep& step, Selection selection) {
   step.StartLoad(selection.blocks);
   coming_ = std::move(selection);

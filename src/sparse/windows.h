@@ -47,6 +47,9 @@ struct Selection {
 Selection SelectAround(BlockRange between, std::span<const BlockIndex> chosen,
                        std::int64_t sealed_blocks);
 
+// The mean over the query heads of each GQA group, [num_kv_heads, head_dim].
+void GroupMeanQuery(const AttentionStep& step, std::vector<float>* mean);
+
 // The selection of one layer: the one in use and the one on its way.
 class LayerSelection {
  public:
