@@ -24,6 +24,9 @@ struct EngineFlags {
   std::optional<int> threads;
   std::optional<int> retrieval_threads;
   std::optional<std::string> tenant;
+  std::optional<int> audit_every;
+  std::optional<double> audit_threshold;
+  std::optional<std::string> audit_action;
   bool io_direct = false;
   std::string metrics;  // file
 
@@ -39,6 +42,7 @@ struct EngineFlags {
 
  private:
   void AddNumbersTo(CLI::App* command);
+  void AddAuditTo(CLI::App* command);
 };
 
 // A validator of sizes as ParseBytes reads them.

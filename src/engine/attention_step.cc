@@ -66,12 +66,15 @@ void EngineStep::AddEstimate(int head, float log_weight, std::span<const float> 
 
 void EngineStep::StartLoad(std::span<const BlockIndex> blocks, int kv_head) {
   ESA_CHECK(SortedUniqueBelow(blocks, shape_.sealed_blocks));
-  const std::int64_t resident = core_.working_set->Keep(sequence_.cache, layer_, kv_head, blocks);
+  const WorkingSet::Kept kept =
+      core_.working_set->Keep(sequence_.cache, layer_, kv_head, blocks, shape_.sealed_blocks);
   if (step_ == 0) return;
+  sequence_.stats.fetched_bytes +=
+      static_cast<std::uint64_t>(kept.fetched * core_.geometry.slice.slice_bytes());
   const int heads = kv_head == kAllHeads ? shape_.num_kv_heads : 1;
   ++sequence_.stats.selections;
   sequence_.stats.selected_blocks += static_cast<std::int64_t>(blocks.size()) * heads;
-  sequence_.stats.reused_blocks += resident;
+  sequence_.stats.reused_blocks += kept.resident;
 }
 
 std::vector<BlockIndex> EngineStep::WaitLoad() {

@@ -45,6 +45,9 @@ Status CheckEngineConfig(const EngineConfig& config) {
         "prefill_chunk_tokens is " + std::to_string(config.prefill_chunk_tokens) +
         ", expected a multiple of block_tokens (" + std::to_string(config.block_tokens) + ")");
   }
+  if (config.audit.every < 0 || !(config.audit.threshold >= 0 && config.audit.threshold <= 1)) {
+    return InvalidArgument("audit: expected every to be at least 0 and threshold from 0 to 1");
+  }
   return {};
 }
 
@@ -62,6 +65,7 @@ struct LLM::State {
   std::unique_ptr<SlicePool> pool;
   std::unique_ptr<RetrievalPool> retrieval;
   std::unique_ptr<WorkingSet> working_set;
+  SelectionObserver observer;
 
   std::int64_t NeededSlots(std::int64_t tokens) const {
     const int block = geometry.slice.block_tokens;
@@ -72,7 +76,9 @@ struct LLM::State {
             .hasher = hasher.get(),
             .working_set = working_set.get(),
             .retrieval = retrieval.get(),
+            .observer = &observer,
             .geometry = geometry,
+            .audit = config.audit,
             .prefill_chunk_tokens = config.prefill_chunk_tokens,
             .may_spill = may_spill};
   }
@@ -153,8 +159,7 @@ Result<std::unique_ptr<Sequence>> LLM::State::NewSequence(std::vector<std::int32
 }
 
 void LLM::State::FinishSequence(Sequence& sequence) {
-  for (const RetrievalTicket ticket : sequence.retrievals) retrieval->Drop(ticket);
-  sequence.algorithm->SequenceFinished();
+  sequence.Finish(retrieval.get());
   working_set->Finish(sequence.cache);
   if (store == nullptr) return;
   store->Unpin(sequence.pinned);
@@ -305,6 +310,7 @@ Result<std::vector<Completion>> LLM::Generate(std::span<const Prompt> prompts,
     std::vector<Request> batch;
     for (std::size_t i = first; i < std::min(tokens.size(), first + batch_size); ++i) {
       ESA_ASSIGN_OR_RETURN(auto sequence, state.NewSequence(tokens[i], params.max_tokens));
+      sequence->index = i;
       batch.push_back({.index = i,
                        .sequence = std::move(sequence),
                        .sampler = Sampler(params, i),
@@ -318,6 +324,7 @@ Result<std::vector<Completion>> LLM::Generate(std::span<const Prompt> prompts,
       }
       Sequence& sequence = *request.sequence;
       state.FinishSequence(sequence);
+      sequence.SumUpAudits();
       completions.push_back(
           {.text = request.output.text(),
            .token_ids = {sequence.tokens.begin() + sequence.prompt_tokens, sequence.tokens.end()},
@@ -352,6 +359,8 @@ Result<std::string> LLM::RenderChat(std::span<const Message> messages) const {
   for (const Message& m : messages) chat.push_back({m.role, m.content});
   return state_->chat->Render(chat);
 }
+
+void LLM::ObserveSelections(SelectionObserver observer) { state_->observer = std::move(observer); }
 
 const EngineConfig& LLM::config() const { return state_->config; }
 std::int64_t LLM::vocab_size() const { return state_->model->config().vocab_size; }

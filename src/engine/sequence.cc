@@ -1,8 +1,36 @@
 #include "engine/sequence.h"
 
+#include "base/check.h"
 #include "ops/attention.h"
 
 namespace esa {
+
+void Sequence::Finish(RetrievalPool* retrieval) {
+  for (const RetrievalTicket ticket : retrievals) retrieval->Drop(ticket);
+  retrievals.clear();
+  algorithm->SequenceFinished();
+}
+
+void Sequence::FallBackToDense(RetrievalPool* retrieval) {
+  auto dense = CreateSparseAttention("dense", {});
+  ESA_CHECK(dense);
+  Finish(retrieval);
+  algorithm = std::move(*dense);
+  stats.fell_back_to_dense = true;
+}
+
+void Sequence::SumUpAudits() {
+  if (stats.audited_steps == 0) return;
+  stats.missed_by_head.clear();
+  double sum = 0;
+  for (const double total : missed) {
+    stats.missed_by_head.push_back(
+        static_cast<float>(total / static_cast<double>(stats.audited_steps)));
+    sum += total;
+  }
+  stats.missed_mass =
+      sum / static_cast<double>(stats.audited_steps) / static_cast<double>(missed.size());
+}
 
 std::span<const float> Sequence::SealLayer(int layer, std::int64_t block) {
   const KvGeometry& geometry = cache.geometry();

@@ -282,23 +282,29 @@ void WorkingSet::EndLoads(SequenceCache& cache, int layer, std::vector<BlockInde
   cache.loads_[static_cast<std::size_t>(layer)].clear();
 }
 
-std::int64_t WorkingSet::Keep(SequenceCache& cache, int layer, int kv_head,
-                              std::span<const BlockIndex> blocks) {
+WorkingSet::Kept WorkingSet::Keep(SequenceCache& cache, int layer, int kv_head,
+                                  std::span<const BlockIndex> blocks, std::int64_t sealed_blocks) {
   const int first = kv_head == kAllHeads ? 0 : kv_head;
   const int last = kv_head == kAllHeads ? cache.geometry().num_kv_heads : kv_head + 1;
-  std::int64_t resident = 0;
+  Kept result;
   for (int head = first; head < last; ++head) {
-    auto& kept = cache.kept_[static_cast<std::size_t>(cache.geometry().slice_index(layer, head))];
+    const auto slice = static_cast<std::size_t>(cache.geometry().slice_index(layer, head));
+    auto& kept = cache.kept_[slice];
+    const std::int64_t sealed_before = std::exchange(cache.sealed_[slice], sealed_blocks);
+    for (BlockIndex block : blocks) {
+      const bool sealed_since = block >= sealed_before;
+      result.fetched += !sealed_since && !std::ranges::binary_search(kept, block) ? 1 : 0;
+    }
     for (BlockIndex block : kept) SetKept(cache.At(layer, head, block), false);
     kept.assign(blocks.begin(), blocks.end());
     for (BlockIndex block : kept) {
       SliceEntry& entry = cache.At(layer, head, block);
       SetKept(entry, true);
-      resident += entry.state != State::kAbsent ? 1 : 0;
+      result.resident += entry.state != State::kAbsent ? 1 : 0;
     }
     StartLoad(cache, layer, head, blocks, false);
   }
-  return resident;
+  return result;
 }
 
 void WorkingSet::RestoreKept(SequenceCache& cache) {

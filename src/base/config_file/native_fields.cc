@@ -61,6 +61,18 @@ Status ReadStore(const std::string& where, const nlohmann::json& object, StoreCo
   return reader.Finish();
 }
 
+Status ReadAudit(const std::string& where, const nlohmann::json& object, AuditConfig* audit) {
+  ObjectReader reader(where, object);
+  reader.Int("every", 0, 1 << 30, &audit->every);
+  reader.Share("threshold", &audit->threshold);
+  ReadChoice<AuditAction>(&reader, "action",
+                          {{{"report", AuditAction::kReport},
+                            {"widen", AuditAction::kWiden},
+                            {"dense", AuditAction::kDense}}},
+                          &audit->action);
+  return reader.Finish();
+}
+
 }  // namespace
 
 void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
@@ -75,6 +87,10 @@ void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
   reader->Text("tenant", &config->tenant);
   if (const nlohmann::json* sparse = reader->Object("sparse")) {
     const Status status = ReadSparse(reader->Below("sparse"), *sparse, &config->sparse);
+    if (!status) reader->Adopt(status.error());
+  }
+  if (const nlohmann::json* audit = reader->Object("audit")) {
+    const Status status = ReadAudit(reader->Below("audit"), *audit, &config->audit);
     if (!status) reader->Adopt(status.error());
   }
   if (const nlohmann::json* store = reader->Object("store")) {
