@@ -22,7 +22,8 @@ struct ScoredRows {
 };
 
 // scores[r * stride + i] = dot(rows[i], queries[r]), or that much more where `add` is set, for i in
-// [0, count) and r in [0, num_queries). queries [num_queries, dim].
+// [0, count) and r in [0, num_queries). queries [num_queries, dim]. Rows are read once for all
+// queries. Against kInt8 rows a query is rounded to 16-bit integers.
 void DotRows(const ScoredRows& rows, std::int64_t count, const float* queries, int num_queries,
              float* scores, std::int64_t stride, bool add);
 
@@ -40,6 +41,10 @@ std::vector<float> CodeProjections(int code_bits, int head_dim);
 void MakeCode(const float* key, int head_dim, std::span<const float> projections,
               std::uint64_t* code);
 
+// The codes of `count` keys, [count, code_bits / 64].
+void MakeCodes(const float* keys, std::int64_t count, int head_dim,
+               std::span<const float> projections, std::uint64_t* codes);
+
 // matches[r * stride + i] = the largest number of bits in which a code of group i equals query code
 // r; a group is `group` codes of `words` words, one after the other.
 void CodeMatches(const std::uint64_t* codes, std::int64_t count, int group, int words,
@@ -49,7 +54,7 @@ void CodeMatches(const std::uint64_t* codes, std::int64_t count, int group, int 
 // Keeps its memory between calls.
 struct TopKScratch {
   std::vector<std::uint32_t> order;
-  std::vector<std::uint32_t> sorted;
+  std::vector<std::uint32_t> tied;
 };
 
 // Indices of the k largest scores, sorted by index; equal scores: the lower index wins; NaN never
