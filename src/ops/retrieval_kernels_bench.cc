@@ -95,8 +95,7 @@ void BM_SummarizeSlice(benchmark::State& state) {
 }
 BENCHMARK(BM_SummarizeSlice)
     ->ArgNames({"dtype", "part_tokens"})
-    ->ArgsProduct({{static_cast<int>(KvDtype::kBf16), static_cast<int>(KvDtype::kF32)},
-                   {16, 128}});
+    ->ArgsProduct({{static_cast<int>(KvDtype::kBf16), static_cast<int>(KvDtype::kF32)}, {16, 128}});
 
 void BM_TopK(benchmark::State& state) {
   std::vector<float> scores(static_cast<std::size_t>(state.range(0)));

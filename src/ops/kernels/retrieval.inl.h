@@ -142,10 +142,9 @@ inline void DotRestOfQueries(const DotRowsTask& task, std::int64_t row, std::int
   }
 }
 
-#ifndef AHEAD
-#define AHEAD 2048
-#endif
-inline constexpr std::int64_t kAheadBytes = AHEAD;
+// The processor's own prefetching does not get far enough ahead: one query on one thread, bf16 of
+// 128 dimensions: 27 GB/s without, 33 with 1 KiB ahead, 36 with 4 and 39 with 8.
+inline constexpr std::int64_t kAheadBytes = 8 << 10;
 
 template <class Rows>
 void DotRows(const DotRowsTask& task) {
@@ -153,8 +152,7 @@ void DotRows(const DotRowsTask& task) {
   const auto* ahead = static_cast<const char*>(task.rows) + kAheadBytes;
   for (std::int64_t row = 0; row < task.count; row += kPanel) {
     const std::int64_t count = task.count - row < kPanel ? task.count - row : kPanel;
-    if (kAheadBytes > 0)
-      for (std::int64_t at = 0; at < panel_bytes; at += 64) Prefetch(ahead + at);
+    for (std::int64_t at = 0; at < panel_bytes; at += 64) Prefetch(ahead + at);
     ahead += panel_bytes;
     int r = 0;
     for (; r + kPanelQueries <= task.num_queries; r += kPanelQueries) {
