@@ -14,13 +14,6 @@
 namespace esa {
 namespace {
 
-// An integer in the order of the scores, zero for NaN. Minus zero equals zero.
-std::uint32_t OrderOf(float score) {
-  if (std::isnan(score)) return 0;
-  const auto bits = std::bit_cast<std::uint32_t>(score + 0.0f);
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-
 std::int64_t ValueBytes(RepresentationType type) {
   switch (type) {
     case RepresentationType::kF32:
@@ -193,6 +186,69 @@ void CodeMatches(const std::uint64_t* codes, std::int64_t count, int group, int 
                                  .stride = stride});
 }
 
+namespace {
+
+// So many values are partitioned faster than counted.
+constexpr std::int64_t kFewValues = 1024;
+constexpr int kDigitBits = 11;
+
+// The values among [values, values + count) whose upper bits are those of the `rank`-th largest, to
+// `tied`, which may be the same memory. Takes from the rank what is larger.
+std::int64_t KeepDigit(const std::uint32_t* values, std::int64_t count, int shift,
+                       std::int64_t* rank, std::vector<std::uint32_t>* counts,
+                       std::uint32_t* tied) {
+  constexpr std::uint32_t kDigits = 1u << kDigitBits;
+  counts->assign(2 * kDigits, 0);
+  // Two tables in turn: equal digits in a row do not wait for each other's count.
+  std::uint32_t* even = counts->data();
+  std::uint32_t* odd = even + kDigits;
+  const auto digit = [shift](std::uint32_t value) { return value >> shift & (kDigits - 1); };
+  std::int64_t i = 0;
+  for (; i + 2 <= count; i += 2) {
+    ++even[digit(values[i])];
+    ++odd[digit(values[i + 1])];
+  }
+  if (i < count) ++even[digit(values[i])];
+  std::uint32_t chosen = kDigits - 1;
+  for (; chosen > 0 && *rank > even[chosen] + odd[chosen]; --chosen) {
+    *rank -= even[chosen] + odd[chosen];
+  }
+  std::int64_t kept = 0;
+  const std::int64_t all = even[chosen] + odd[chosen];
+  for (i = 0; kept < all; ++i) {
+    const std::uint32_t value = values[i];
+    tied[kept] = value;
+    kept += static_cast<std::int64_t>(digit(value) == chosen);
+  }
+  return kept;
+}
+
+struct Threshold {
+  std::uint32_t value = 0;  // of the k-th largest score
+  std::int64_t equals = 0;  // how many of its equals are among the k
+};
+
+// Digit by digit from the top, as long as many values are left.
+Threshold FindThreshold(std::int64_t k, TopKScratch* scratch) {
+  std::int64_t rank = k;
+  auto count = static_cast<std::int64_t>(scratch->order.size());
+  scratch->tied.resize(scratch->order.size());
+  std::uint32_t* tied = scratch->tied.data();
+  const std::uint32_t* values = scratch->order.data();
+  for (int shift = 32 - kDigitBits; count > kFewValues; shift -= kDigitBits) {
+    count = KeepDigit(values, count, std::max(shift, 0), &rank, &scratch->counts, tied);
+    values = tied;
+    if (shift <= 0) return {.value = tied[0], .equals = rank};
+  }
+  if (values != tied) std::copy_n(values, count, tied);
+  std::nth_element(tied, tied + (rank - 1), tied + count, std::greater<>());
+  const std::uint32_t value = tied[rank - 1];
+  const auto larger = std::count_if(tied, tied + (rank - 1), [=](auto o) { return o > value; });
+  return {.value = value, .equals = rank - larger};
+}
+
+}  // namespace
+
 // Finds the k-th largest score, then takes in one pass what is larger and as many of its equals,
 // lowest index first, as there is room for.
 void TopK(std::span<const float> scores, std::int64_t k, TopKScratch* scratch,
@@ -201,20 +257,16 @@ void TopK(std::span<const float> scores, std::int64_t k, TopKScratch* scratch,
   k = std::clamp<std::int64_t>(k, 0, count);
   best->clear();
   if (k == 0) return;
-  std::vector<std::uint32_t>& order = scratch->order;
-  std::vector<std::uint32_t>& sorted = scratch->tied;
-  order.resize(scores.size());
-  std::transform(scores.begin(), scores.end(), order.begin(), OrderOf);
-  sorted = order;
-  std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end(), std::greater<>());
-  const std::uint32_t threshold = sorted[static_cast<std::size_t>(k - 1)];
-  auto equals = k - std::count_if(sorted.begin(), sorted.begin() + k,
-                                  [=](std::uint32_t o) { return o > threshold; });
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::uint32_t o = order[static_cast<std::size_t>(i)];
-    if (o < threshold || (o == threshold && equals-- <= 0)) continue;
-    best->push_back(static_cast<std::int32_t>(i));
-  }
+  scratch->order.resize(scores.size());
+  CurrentKernels().order_of(scores.data(), count, scratch->order.data());
+  const Threshold threshold = FindThreshold(k, scratch);
+  best->resize(static_cast<std::size_t>(k + kTakePadding));
+  CurrentKernels().take_largest({.values = scratch->order.data(),
+                                 .count = count,
+                                 .threshold = threshold.value,
+                                 .equals = threshold.equals,
+                                 .indices = best->data()});
+  best->resize(static_cast<std::size_t>(k));
 }
 
 }  // namespace esa

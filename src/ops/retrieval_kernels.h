@@ -55,6 +55,7 @@ void CodeMatches(const std::uint64_t* codes, std::int64_t count, int group, int 
 struct TopKScratch {
   std::vector<std::uint32_t> order;
   std::vector<std::uint32_t> tied;
+  std::vector<std::uint32_t> counts;
 };
 
 // Indices of the k largest scores, sorted by index; equal scores: the lower index wins; NaN never

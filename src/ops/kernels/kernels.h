@@ -86,6 +86,18 @@ struct CodeMatchTask {
   std::int64_t stride = 0;
 };
 
+// Indices, in order, of what is larger than the threshold and of the first `equals` of what equals
+// it.
+struct TakeTask {
+  const std::uint32_t* values = nullptr;  // [count]
+  std::int64_t count = 0;
+  std::uint32_t threshold = 0;
+  std::int64_t equals = 0;
+  std::int32_t* indices = nullptr;  // with room for kTakePadding more
+};
+
+inline constexpr std::int64_t kTakePadding = 16;  // values: the widest vector
+
 struct Kernels {
   void (*attend_bf16)(const AttendTask&);
   void (*attend_f32)(const AttendTask&);
@@ -96,6 +108,9 @@ struct Kernels {
   void (*dot_rows_bf16)(const DotRowsTask&);
   void (*dot_rows_int8)(const DotRowsTask&);
   void (*code_matches)(const CodeMatchTask&);
+  // Integers in the order of x, zero for NaN; minus zero equals zero. [n]
+  void (*order_of)(const float* x, std::int64_t n, std::uint32_t* order);
+  void (*take_largest)(const TakeTask&);
   // y[i] = log of the sum over j of exp(x[j * n + i]); x [num_terms, n].
   void (*log_sum_exp)(const float* x, int num_terms, std::int64_t n, float* y);
   // y += factor * sqrt(max(x, 0)), [n].

@@ -182,6 +182,39 @@ void MatchCodes(const CodeMatchTask& task) {
   }
 }
 
+void OrderOfRow(const float* x, std::int64_t n, std::uint32_t* order) {
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    StoreFirst32(order + i, n - i, OrderOf(LoadFirst(x + i, n - i, Zero())));
+  }
+}
+
+// The lowest `count` set bits.
+inline std::uint32_t LowestBits(std::uint32_t bits, std::int64_t count) {
+  std::uint32_t rest = bits;
+  for (; count > 0; --count) rest &= rest - 1;
+  return bits ^ rest;
+}
+
+void TakeLargest(const TakeTask& task) {
+  std::int64_t equals = task.equals;
+  std::int32_t* out = task.indices;
+  std::int64_t i = 0;
+  for (; i + kLanes <= task.count; i += kLanes) {
+    std::uint32_t equal = EqualBits(task.values + i, task.threshold);
+    const std::int64_t found = __builtin_popcount(equal);
+    if (found > equals) equal = LowestBits(equal, equals);
+    equals = found > equals ? 0 : equals - found;
+    const std::uint32_t taken = equal | LargerBits(task.values + i, task.threshold);
+    StorePlaces(out, static_cast<std::int32_t>(i), taken);
+    out += __builtin_popcount(taken);
+  }
+  for (; i < task.count; ++i) {
+    const bool equal = task.values[i] == task.threshold && equals > 0;
+    if (equal) --equals;
+    if (equal || task.values[i] > task.threshold) *out++ = static_cast<std::int32_t>(i);
+  }
+}
+
 void LogSumExp(const float* x, int num_terms, std::int64_t n, float* y) {
   for (std::int64_t i = 0; i < n; i += kLanes) {
     const std::int64_t count = n - i;

@@ -143,6 +143,23 @@ void MatchCodes(const CodeMatchTask& task) {
   }
 }
 
+void OrderOfRow(const float* x, std::int64_t n, std::uint32_t* order) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(x[i] + 0.0f);
+    order[i] = std::isnan(x[i]) ? 0 : (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  }
+}
+
+void TakeLargest(const TakeTask& task) {
+  std::int64_t equals = task.equals;
+  std::int32_t* out = task.indices;
+  for (std::int64_t i = 0; i < task.count; ++i) {
+    const bool equal = task.values[i] == task.threshold && equals > 0;
+    if (equal) --equals;
+    if (equal || task.values[i] > task.threshold) *out++ = static_cast<std::int32_t>(i);
+  }
+}
+
 void LogSumExp(const float* x, int num_terms, std::int64_t n, float* y) {
   for (std::int64_t i = 0; i < n; ++i) {
     float largest = x[i];
@@ -205,6 +222,8 @@ constinit const Kernels kScalarKernels = {
     .dot_rows_bf16 = DotRows<std::uint16_t, FloatFromBf16>,
     .dot_rows_int8 = DotInt8Rows,
     .code_matches = MatchCodes,
+    .order_of = OrderOfRow,
+    .take_largest = TakeLargest,
     .log_sum_exp = LogSumExp,
     .add_square_roots = AddSquareRoots,
     .rms_norm = RmsNormRow,

@@ -151,6 +151,36 @@ inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
       _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
 }
 
+// Integers in the order of the values, zero for NaN. Minus zero equals zero.
+inline Ints OrderOf(Floats x) {
+  const Ints bits = _mm256_castps_si256(_mm256_add_ps(x, _mm256_setzero_ps()));
+  const Ints flip =
+      _mm256_or_si256(_mm256_srai_epi32(bits, 31), _mm256_set1_epi32(static_cast<int>(1u << 31)));
+  const Ints is_number = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_ORD_Q));
+  return _mm256_and_si256(is_number, _mm256_xor_si256(bits, flip));
+}
+inline void StoreFirst32(std::uint32_t* p, std::int64_t count, Ints x) {
+  _mm256_maskstore_epi32(reinterpret_cast<int*>(p), FirstLanes(count), x);
+}
+// A bit for each of kLanes values: whether it is larger than `than`, whether it equals it.
+inline std::uint32_t LargerBits(const std::uint32_t* p, std::uint32_t than) {
+  const Ints sign = _mm256_set1_epi32(static_cast<int>(1u << 31));
+  const Ints values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const Ints larger =
+      _mm256_cmpgt_epi32(_mm256_xor_si256(values, sign),
+                         _mm256_xor_si256(_mm256_set1_epi32(static_cast<int>(than)), sign));
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(larger)));
+}
+inline std::uint32_t EqualBits(const std::uint32_t* p, std::uint32_t to) {
+  const Ints values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const Ints equal = _mm256_cmpeq_epi32(values, _mm256_set1_epi32(static_cast<int>(to)));
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(equal)));
+}
+// Writes base + the place of each set bit; up to kLanes values are written.
+inline void StorePlaces(std::int32_t* p, std::int32_t base, std::uint32_t bits) {
+  for (; bits != 0; bits &= bits - 1) *p++ = base + __builtin_ctz(bits);
+}
+
 inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 }  // namespace

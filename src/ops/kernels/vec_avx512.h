@@ -141,6 +141,32 @@ inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
       _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
 }
 
+// Integers in the order of the values, zero for NaN. Minus zero equals zero.
+inline Ints OrderOf(Floats x) {
+  const Ints bits = _mm512_castps_si512(_mm512_add_ps(x, _mm512_setzero_ps()));
+  const Ints flip =
+      _mm512_or_si512(_mm512_srai_epi32(bits, 31), _mm512_set1_epi32(static_cast<int>(1u << 31)));
+  return _mm512_maskz_xor_epi32(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), bits, flip);
+}
+inline void StoreFirst32(std::uint32_t* p, std::int64_t count, Ints x) {
+  _mm512_mask_storeu_epi32(p, FirstLanes(count), x);
+}
+// A bit for each of kLanes values: whether it is larger than `than`, whether it equals it.
+inline std::uint32_t LargerBits(const std::uint32_t* p, std::uint32_t than) {
+  return _mm512_cmpgt_epu32_mask(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(than)));
+}
+inline std::uint32_t EqualBits(const std::uint32_t* p, std::uint32_t to) {
+  return _mm512_cmpeq_epu32_mask(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(to)));
+}
+// Writes base + the place of each set bit; kLanes values are written, those that count come first.
+inline void StorePlaces(std::int32_t* p, std::int32_t base, std::uint32_t bits) {
+  const Ints places =
+      _mm512_add_epi32(_mm512_set1_epi32(base),
+                       _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  // To memory it is a slow instruction on some processors, in registers never.
+  _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(static_cast<__mmask16>(bits), places));
+}
+
 inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 }  // namespace
