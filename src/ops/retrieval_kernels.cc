@@ -133,6 +133,16 @@ void StoreRow(const float* values, std::int64_t dim, RepresentationType type, vo
   }
 }
 
+void LogSumExp(std::span<const float> terms, std::span<float> sums) {
+  if (sums.empty()) return;
+  CurrentKernels().log_sum_exp(terms.data(), static_cast<int>(terms.size() / sums.size()),
+                               std::ssize(sums), sums.data());
+}
+
+void AddSquareRoots(std::span<const float> values, float factor, std::span<float> scores) {
+  CurrentKernels().add_square_roots(values.data(), std::ssize(values), factor, scores.data());
+}
+
 // Sums of twelve uniform numbers: near enough to Gaussian, and the same on every platform.
 std::vector<float> CodeProjections(int code_bits, int head_dim) {
   SplitMix64 random(0x6573612d636f6465);

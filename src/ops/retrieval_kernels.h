@@ -34,6 +34,12 @@ void ReadScoredRow(const ScoredRows& rows, float* out);
 void StoreRow(const float* values, std::int64_t dim, RepresentationType type, void* row,
               float* scale);
 
+// sums[i] = log of the sum over j of exp(terms[j][i]); terms [n, sums.size()].
+void LogSumExp(std::span<const float> terms, std::span<float> sums);
+
+// scores += factor * sqrt(max(values, 0)), value by value.
+void AddSquareRoots(std::span<const float> values, float factor, std::span<float> scores);
+
 // Random projections for codes: [code_bits, head_dim] of Gaussian values, the same everywhere.
 std::vector<float> CodeProjections(int code_bits, int head_dim);
 
