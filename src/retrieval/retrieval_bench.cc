@@ -169,5 +169,70 @@ BENCHMARK(BM_Retrieval)
     ->Iterations(1)
     ->Unit(benchmark::kMillisecond);
 
+// Scores alone, by rule, of 16,384 blocks in bf16, each in so many parts.
+void BM_Rule(benchmark::State& state) {
+  const auto kind = static_cast<ScoreRule::Kind>(state.range(0));
+  const int parts = static_cast<int>(state.range(1));
+  const bool heads = state.range(2) != 0;
+  constexpr BlockIndex kSome = 16384;
+  const std::int64_t bytes = std::int64_t{kHeads} * kSome * parts * kDim * 2;
+  const BenchMemory first(bytes);
+  const BenchMemory second(bytes);
+  const auto rows = [&](const BenchMemory& memory) {
+    return RepresentationRows{.data = memory.data(),
+                              .scales = nullptr,
+                              .head_stride = kSome * parts,
+                              .type = RepresentationType::kBf16};
+  };
+  RepresentationView view;
+  view.mean = view.upper = rows(first);
+  view.variance = view.lower = rows(second);
+  view.num_blocks = kSome;
+  view.parts = parts;
+  view.part_tokens = 128 / parts;
+  view.num_kv_heads = kHeads;
+  view.head_dim = kDim;
+  const int num_scores = heads ? 4 * kHeads : 1;
+  const std::vector<float> query(static_cast<std::size_t>(4 * kHeads * kDim), 0.5f);
+  const RetrievalRequest request = {.query = query,
+                                    .score_of = heads ? ScoreOf::kHead : ScoreOf::kLayer,
+                                    .rule = {.kind = kind},
+                                    .num_scores = num_scores};
+  std::vector<float> scores(static_cast<std::size_t>(num_scores) * kSome);
+  for (auto _ : state) {
+    ScoreBlocks(view, request, {0, kSome}, {.data = scores.data(), .stride = kSome, .size = kSome});
+    benchmark::DoNotOptimize(scores.data());
+  }
+  const int statistics = kind == ScoreRule::Kind::kDot ? 1 : 2;
+  state.counters["GB/s"] = Giga(static_cast<double>(statistics * bytes));
+}
+BENCHMARK(BM_Rule)
+    ->ArgNames({"rule", "parts", "heads"})
+    ->ArgsProduct(
+        {{static_cast<int>(ScoreRule::Kind::kDot), static_cast<int>(ScoreRule::Kind::kDeviation),
+          static_cast<int>(ScoreRule::Kind::kLogMass), static_cast<int>(ScoreRule::Kind::kBounds)},
+         {1, 4},
+         {0, 1}})
+    ->Unit(benchmark::kMillisecond);
+
+// A request that is collected at once, from a pool whose worker sleeps.
+void BM_SmallRequest(benchmark::State& state) {
+  static const Rows rows(RepresentationType::kBf16);
+  const std::vector<float> query(kHeads * kDim, 0.5f);
+  const auto blocks = static_cast<BlockIndex>(state.range(0));
+  const RetrievalRequest request = {.candidates = {0, blocks}, .k = blocks / 5, .query = query};
+  RetrievalPool pool(1);
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(pool.Collect(pool.Start(request, rows.view())).data());
+  }
+}
+BENCHMARK(BM_SmallRequest)
+    ->ArgName("blocks")
+    ->Arg(64)
+    ->Arg(512)
+    ->Arg(4096)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+
 }  // namespace
 }  // namespace esa
