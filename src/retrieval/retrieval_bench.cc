@@ -169,12 +169,12 @@ BENCHMARK(BM_Retrieval)
     ->Iterations(1)
     ->Unit(benchmark::kMillisecond);
 
-// Scores alone, by rule, of 16,384 blocks in bf16, each in so many parts.
+// Scores alone, by rule, of 32,768 blocks in bf16, each in so many parts.
 void BM_Rule(benchmark::State& state) {
   const auto kind = static_cast<ScoreRule::Kind>(state.range(0));
   const int parts = static_cast<int>(state.range(1));
   const bool heads = state.range(2) != 0;
-  constexpr BlockIndex kSome = 16384;
+  constexpr BlockIndex kSome = 32768;
   const std::int64_t bytes = std::int64_t{kHeads} * kSome * parts * kDim * 2;
   const BenchMemory first(bytes);
   const BenchMemory second(bytes);
