@@ -12,9 +12,10 @@ namespace {
 
 using Kind = ScoreRule::Kind;
 
-// Rows of one KV head that are scored at a time: their scores stay in the cache until they are made
-// into those of blocks. Long enough that starting anew in memory does not show.
-constexpr std::int64_t kTileRows = 2048;
+// Rows of one KV head that are scored at a time: their scores (32 KiB a query) stay in the cache
+// until they are made into those of blocks. Every tile starts anew in memory, which shows with rows
+// of 128 bytes: 29 to 32 GB/s in tiles of 1,024 rows, 34 of 4,096, 37 of 8,192, no more beyond.
+constexpr std::int64_t kTileRows = 8192;
 
 // The queries of one KV head against the parts of a tile of blocks.
 struct HeadTask {

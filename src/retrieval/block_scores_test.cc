@@ -242,12 +242,12 @@ TEST_P(BlockScoresTest, EveryRuleAndTypeMatchesDouble) {
 }
 
 TEST_P(BlockScoresTest, ManyTilesMatchDouble) {
-  Blocks blocks({.num_blocks = 5001, .parts = 2, .head_dim = 4});
+  Blocks blocks({.num_blocks = 9001, .parts = 2, .head_dim = 4});
   const std::vector<float> query = blocks.Query(2);
   for (const Kind kind : kKinds) {
     const RetrievalRequest request = {.query = query, .rule = {.kind = kind}};
-    EXPECT_LT(RelativeError(Actual(blocks.view(), request, {0, 5001}),
-                            Expected(blocks.view(), request, {0, 5001})),
+    EXPECT_LT(RelativeError(Actual(blocks.view(), request, {0, 9001}),
+                            Expected(blocks.view(), request, {0, 9001})),
               1e-5);
   }
 }

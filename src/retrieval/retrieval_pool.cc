@@ -15,8 +15,12 @@
 namespace esa {
 namespace {
 
-// Rows that are scored as one piece: large against the microseconds it takes to wake a worker.
+// Rows that are scored as one piece, at least: large against the microseconds it takes to wake a
+// worker.
 constexpr std::int64_t kPieceRows = 8192;
+
+// Pieces for each thread, at most: the last one is waited for, and long runs of rows are faster.
+constexpr std::int64_t kPiecesOfThread = 4;
 
 struct Job {
   RetrievalTicket ticket = 0;  // 0: free
@@ -33,10 +37,11 @@ struct Job {
   TopKScratch scratch;
 };
 
-void CutIntoPieces(Job* job) {
+void CutIntoPieces(std::int64_t threads, Job* job) {
   const std::int64_t blocks = job->request.candidates.size();
   const std::int64_t rows = blocks * job->view.parts * job->view.num_kv_heads;
-  job->pieces = std::clamp<std::int64_t>(rows / kPieceRows, 1, std::max<std::int64_t>(blocks, 1));
+  const std::int64_t most = std::clamp<std::int64_t>(blocks, 1, kPiecesOfThread * threads);
+  job->pieces = std::clamp<std::int64_t>(rows / kPieceRows, 1, most);
   job->piece_blocks = (blocks + job->pieces - 1) / job->pieces;
 }
 
@@ -169,7 +174,7 @@ RetrievalTicket RetrievalPool::Start(const RetrievalRequest& request,
   if (job == nullptr) job = &state_->jobs.emplace_back();
   job->request = request;
   job->view = view;
-  CutIntoPieces(job);
+  CutIntoPieces(std::ssize(state_->workers) + 1, job);
   job->begun = job->finished = 0;
   job->dropped = job->done = false;
   job->scores.resize(static_cast<std::size_t>(request.num_scores * request.candidates.size()));
