@@ -8,6 +8,7 @@
 
 #include "base/status_macros.h"
 #include "eval/chinese_segmenter.h"
+#include "eval/ruler/string_match.h"
 #include "eval/unicode_text.h"
 
 namespace esa {
@@ -116,9 +117,20 @@ struct Scorer::MetricRow {
   std::string_view name;
   Metric metric;
   bool needs_segmenter;
+  bool wants_all = false;
 };
 
 const Scorer::MetricRow Scorer::kMetrics[] = {
+    {"string_match_all",
+     [](std::string_view prediction, std::string_view answer, const ChineseSegmenter*) {
+       return ruler::StringMatch(prediction, answer);
+     },
+     false, true},
+    {"string_match_part",
+     [](std::string_view prediction, std::string_view answer, const ChineseSegmenter*) {
+       return ruler::StringMatch(prediction, answer);
+     },
+     false},
     {"qa_f1",
      [](std::string_view prediction, std::string_view answer, const ChineseSegmenter*) {
        return QaF1(prediction, answer);
@@ -136,8 +148,12 @@ const Scorer::MetricRow Scorer::kMetrics[] = {
      false},
 };
 
-Scorer::Scorer(Metric metric, bool first_line_only, std::unique_ptr<ChineseSegmenter> segmenter)
-    : metric_(metric), first_line_only_(first_line_only), segmenter_(std::move(segmenter)) {}
+Scorer::Scorer(const MetricRow& row, bool first_line_only,
+               std::unique_ptr<ChineseSegmenter> segmenter)
+    : metric_(row.metric),
+      wants_all_(row.wants_all),
+      first_line_only_(first_line_only),
+      segmenter_(std::move(segmenter)) {}
 Scorer::~Scorer() = default;
 Scorer::Scorer(Scorer&&) noexcept = default;
 
@@ -162,16 +178,19 @@ Result<Scorer> Scorer::Create(const Dataset& dataset) {
   if (row->needs_segmenter) {
     ESA_ASSIGN_OR_RETURN(segmenter, ChineseSegmenter::Load(ChineseSegmenter::DefaultFolder()));
   }
-  return Scorer(row->metric, dataset.first_line_only, std::move(segmenter));
+  return Scorer(*row, dataset.first_line_only, std::move(segmenter));
 }
 
 double Scorer::Score(std::string_view prediction, std::span<const std::string> answers) const {
   if (first_line_only_) prediction = FirstLine(prediction);
   double best = 0;
+  double sum = 0;
   for (const std::string& answer : answers) {
-    best = std::max(best, metric_(prediction, answer, segmenter_.get()));
+    const double score = metric_(prediction, answer, segmenter_.get());
+    best = std::max(best, score);
+    sum += score;
   }
-  return best;
+  return wants_all_ && !answers.empty() ? sum / static_cast<double>(answers.size()) : best;
 }
 
 }  // namespace esa

@@ -40,7 +40,8 @@ class Scorer {
   ~Scorer();
   Scorer(Scorer&&) noexcept;
 
-  // The best over all answers, in [0, 1]; 0 where there are none.
+  // The best over all answers, or their mean where the metric wants all of them; in [0, 1]; 0 where
+  // there are none.
   double Score(std::string_view prediction, std::span<const std::string> answers) const;
 
  private:
@@ -49,9 +50,10 @@ class Scorer {
   struct MetricRow;
   static const MetricRow kMetrics[];
 
-  Scorer(Metric metric, bool first_line_only, std::unique_ptr<ChineseSegmenter> segmenter);
+  Scorer(const MetricRow& row, bool first_line_only, std::unique_ptr<ChineseSegmenter> segmenter);
 
   Metric metric_;
+  bool wants_all_;
   bool first_line_only_;
   std::unique_ptr<ChineseSegmenter> segmenter_;  // null where the metric needs none
 };

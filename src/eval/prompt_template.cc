@@ -27,7 +27,8 @@ Result<nlohmann::json> ReadEntry(const std::string& path, std::string_view datas
 
 Result<PromptStyle> ChoosePromptStyle(const Dataset& dataset, const std::string& longbench_folder) {
   PromptStyle style{std::string(dataset.prompt_template), dataset.max_tokens};
-  if (longbench_folder.empty() || dataset.metric == "exact") return style;
+  const bool is_generated = dataset.metric == "exact" || dataset.metric.starts_with("string_match");
+  if (longbench_folder.empty() || is_generated) return style;
   const std::string prompts = longbench_folder + "/dataset2prompt.json";
   ESA_ASSIGN_OR_RETURN(const nlohmann::json prompt, ReadEntry(prompts, dataset.name));
   if (!prompt.is_string()) {

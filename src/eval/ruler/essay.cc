@@ -21,18 +21,18 @@ constexpr std::string_view kSpace = " \t\n\v\f\r";
 // {a} stands for an adjective, {n} for a noun.
 constexpr std::string_view kSentences[] = {
     "The {a} {n} stood near the {n}.",
-    "A {a} {n} and a {n} were left beside the {n}.",
-    "Nobody had seen the {n} since the {n} was painted {a}.",
-    "In the evening the {n} looked as {a} as the {n}.",
+    "One {a} {n} and one {n} were left beside the {n}.",
+    "Nobody had seen the {n} since the {n} was painted.",
+    "In the evening the {n} looked like the {a} {n}.",
     "They talked about the {n} for a while, and then about the {a} {n}.",
-    "Behind the {n} there was a {a} {n} with a {n} on top.",
+    "Behind the {n} there was one {a} {n} with the {n} on top.",
     "Some people prefer the {n}, others the {a} {n}.",
     "The story of the {a} {n} is told in every village near the {n}.",
     "It was not the {n} that mattered but the {a} {n} next to it.",
     "Every morning she carried the {n} past the {a} {n}.",
     "He wrote a letter about the {n}, the {n} and the {a} {n}.",
-    "Without the {n} the {n} would have been {a}.",
-    "The road to the {n} is {a} in winter.",
+    "Without the {n} the {a} {n} would not be there.",
+    "The road to the {a} {n} is closed in winter.",
     "A picture of the {n} hung above the {a} {n}.",
 };
 
