@@ -13,6 +13,10 @@ constexpr std::string_view kSummary = "{context}\n\nSummary:";
 constexpr std::string_view kSummaryZh = "{context}\n\n总结：";
 constexpr std::string_view kExamples = "{context}\n{input}";
 constexpr std::string_view kCode = "{context}{input}";
+// Records of RULER's tasks hold RULER's template in two parts: up to the text, and from the
+// question to the beginning of the answer.
+constexpr std::string_view kRuler = "{context}\n{input}";
+constexpr std::string_view kRulerQa = "{context}\n\n{input}";
 
 // LongBench's come first.
 constexpr Dataset kDatasets[] = {
@@ -40,6 +44,19 @@ constexpr Dataset kDatasets[] = {
     {"needle", "exact", kQuestion, 24, false, true, true},
     {"multikey", "exact", kQuestion, 24, false, true, true},
     {"kv_recall", "exact", kQuestion, 24, false, true, true},
+    {"niah_single_1", "string_match_all", kRuler, 128, false, true},
+    {"niah_single_2", "string_match_all", kRuler, 128, false, true},
+    {"niah_single_3", "string_match_all", kRuler, 128, false, true},
+    {"niah_multikey_1", "string_match_all", kRuler, 128, false, true},
+    {"niah_multikey_2", "string_match_all", kRuler, 128, false, true},
+    {"niah_multikey_3", "string_match_all", kRuler, 128, false, true},
+    {"niah_multivalue", "string_match_all", kRuler, 128, false, true},
+    {"niah_multiquery", "string_match_all", kRuler, 128, false, true},
+    {"vt", "string_match_all", kRuler, 30, false, true},
+    {"cwe", "string_match_all", kRuler, 120, false, true},
+    {"fwe", "string_match_all", kRuler, 50, false, true},
+    {"qa_1", "string_match_part", kRulerQa, 32, false, true},
+    {"qa_2", "string_match_part", kRulerQa, 32, false, true},
 };
 
 }  // namespace

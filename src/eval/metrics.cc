@@ -13,6 +13,7 @@
 #include "eval/metrics/label_match.h"
 #include "eval/metrics/rouge.h"
 #include "eval/metrics/token_f1.h"
+#include "eval/ruler/string_match.h"
 
 namespace esa {
 namespace {
@@ -51,6 +52,14 @@ struct Scorer::Sample {
       best = std::max(best, kMetric(sample.prediction, answer));
     }
     return best;
+  }
+
+  template <TextMetric kMetric>
+  static Result<double> Mean(const Sample& sample) {
+    if (sample.answers.empty()) return 0.0;
+    double sum = 0;
+    for (const std::string& answer : sample.answers) sum += kMetric(sample.prediction, answer);
+    return sum / static_cast<double>(sample.answers.size());
   }
 
   template <ChineseMetric kMetric>
@@ -100,6 +109,8 @@ const Scorer::MetricRow Scorer::kMetrics[] = {
     {"retrieval_zh", [](const Sample& sample) { return Sample::Retrieval(sample, "段落"); }},
     {"code_similarity", Sample::Best<CodeSimilarity>},
     {"exact", Sample::Best<Exact>},
+    {"string_match_all", Sample::Mean<ruler::StringMatch>},
+    {"string_match_part", Sample::Best<ruler::StringMatch>},
 };
 
 Scorer::Scorer(Metric metric, bool first_line_only,
