@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "eval/compare.h"
+#include "eval/compare/table_columns.h"
 #include "eval/cost.h"
 #include "eval/report/cost_json.h"
 
@@ -49,17 +50,14 @@ OrderedJson FileJson(const CompareFile& file) {
           {"tokens", std::move(tokens)}};
 }
 
-struct Column {
-  std::string title;
-  std::string (*text)(const CompareCell& cell);
-};
-
 std::string BytesText(const CompareCell& cell, const char* name) {
   return ShortBytes(cell.Cost(name).value_or(0));
 }
 
-std::vector<Column> ColumnsOf(const Comparison& comparison) {
-  std::vector<Column> columns = {
+}  // namespace
+
+std::vector<TableColumn> TableColumns(const Comparison& comparison) {
+  std::vector<TableColumn> columns = {
       {"score", [](const CompareCell& cell) { return fmt::format("{:.2f}", cell.score); }},
       {"fetched/token",
        [](const CompareCell& cell) { return BytesText(cell, "fetched_bytes_per_token"); }},
@@ -82,8 +80,6 @@ std::vector<Column> ColumnsOf(const Comparison& comparison) {
                      }});
   return columns;
 }
-
-}  // namespace
 
 std::string CompareCsv(const Comparison& comparison) {
   std::string csv = "file,dataset,records,row,series,algorithm,ratio,options,score,audited_records";
@@ -134,7 +130,7 @@ std::string CompareJson(const Comparison& comparison) {
 }
 
 std::string CompareTable(const Comparison& comparison) {
-  const std::vector<Column> columns = ColumnsOf(comparison);
+  const std::vector<TableColumn> columns = TableColumns(comparison);
   std::size_t name_width = 3;
   for (const CompareRow& row : comparison.rows) {
     name_width = std::max(name_width, row.name().size());
@@ -144,11 +140,11 @@ std::string CompareTable(const Comparison& comparison) {
     const CompareFile& file = comparison.files[f];
     text += fmt::format("{}{}, {} records\n{:<{}}", f > 0 ? "\n" : "", file.name,
                         file.records.size(), "row", name_width);
-    for (const Column& column : columns) text += fmt::format("{:>15}", column.title);
+    for (const TableColumn& column : columns) text += fmt::format("{:>15}", column.title);
     text += "\n";
     for (const std::size_t r : RowsByScore(comparison, f)) {
       text += fmt::format("{:<{}}", comparison.rows[r].name(), name_width);
-      for (const Column& column : columns) {
+      for (const TableColumn& column : columns) {
         text += fmt::format("{:>15}", column.text(comparison.cell(r, f)));
       }
       text += "\n";
