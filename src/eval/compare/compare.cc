@@ -57,11 +57,15 @@ std::vector<std::pair<std::string, std::string>> SettingsOf(const CompareRequest
                                                             const CompareEngine& engine) {
   std::vector<std::pair<std::string, std::string>> settings;
   for (const auto& [name, value] : engine.describe(request.config)) {
-    if (name.starts_with("sparse")) continue;
+    if (name.starts_with("sparse") || name == "audit") continue;
     settings.emplace_back(name, value);
   }
   settings.emplace_back("ratios", fmt::format("{}", fmt::join(request.ratios, ", ")));
-  settings.emplace_back("audited_records", fmt::format("{}", request.audited_records));
+  settings.emplace_back(
+      "audit", request.config.audit.every == 0
+                   ? "none"
+                   : fmt::format("every {} steps of {} records a file", request.config.audit.every,
+                                 request.audited_records));
   return settings;
 }
 

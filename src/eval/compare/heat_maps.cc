@@ -142,13 +142,13 @@ std::string NeedleGradient() {
 }
 
 std::string DrawSelections(const SelectionLog& log, std::size_t layer, const std::string& label) {
-  constexpr double kLeft = 40;
+  constexpr double kLeft = 36;
   constexpr double kTop = 18;
-  constexpr double kWidth = 150;
+  constexpr double kWidth = 140;
   constexpr double kHeight = 130;
   const std::int64_t steps = std::max<std::int64_t>(1, log.num_steps());
   const std::int64_t blocks = std::max<std::int64_t>(1, log.num_blocks());
-  Svg svg(kLeft + kWidth + 12, kTop + kHeight + 34, label);
+  Svg svg(kLeft + kWidth + 10, kTop + kHeight + 34, label);
   svg.Text(kLeft, 12, fmt::format("layer {}", layer), "tick");
   svg.Rect(kLeft, kTop, kWidth, kHeight, "field");
   svg.Raw(fmt::format("<g class=\"chosen\" transform=\"translate({} {}) scale({:.6g} {:.6g})\">\n",

@@ -28,7 +28,7 @@ h3 { font-size: 1rem; margin: .2rem 0; } p { margin: .3rem 0 .8rem; color: var(-
 .grid { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; padding: .7rem; background: var(--panel); border: 1px solid var(--rule);
   border-radius: 8px; max-width: 100%; overflow-x: auto; }
-.chart { flex: 1 1 480px; max-width: 640px; } .chart svg { width: 100%; height: auto; }
+.chart { flex: 1 1 480px; max-width: 588px; } .chart svg { width: 100%; height: auto; }
 figcaption { font-weight: 600; margin-bottom: .3rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: .5rem 0 .8rem;
   font-size: .9rem; } .legend span { display: inline-flex; align-items: center; gap: .35rem; }

@@ -12,10 +12,10 @@ namespace {
 constexpr double kWidth = 520;
 constexpr double kHeight = 330;
 constexpr double kLeft = 54;
-constexpr double kRight = 16;
+constexpr double kRight = 30;
 constexpr double kTop = 14;
 constexpr double kBottom = 48;
-constexpr double kZeroPlace = 44;  // width of the place for 0, where it is needed
+constexpr double kZeroPlace = 64;  // width of the place for 0, where it is needed
 constexpr int kMostTicks = 6;
 
 // "64 KiB", "1 MiB" for a power of two.
