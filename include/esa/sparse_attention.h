@@ -76,11 +76,11 @@ struct RepresentationRows {
 
 // What one layer keeps of its sealed blocks. Without part_tokens there is one part.
 struct RepresentationView {
-  RepresentationRows mean;      // always there
-  RepresentationRows variance;  // the rest as RepresentationSpec asked
-  RepresentationRows lower;
-  RepresentationRows upper;
-  RepresentationRows value_mean;
+  RepresentationRows mean = {};      // always there
+  RepresentationRows variance = {};  // the rest as RepresentationSpec asked
+  RepresentationRows lower = {};
+  RepresentationRows upper = {};
+  RepresentationRows value_mean = {};
   const std::uint64_t* codes = nullptr;  // KV head h: [num_blocks, block_tokens, code_words]
   std::int64_t code_head_stride = 0;     // in words
   int code_words = 0;

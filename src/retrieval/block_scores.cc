@@ -71,7 +71,11 @@ void ScoreParts(const RepresentationView& view, const ScoreRule& rule, const Hea
   }
   Product(view, view.mean, task, same, false, &work.parts);
   if (rule.kind == Kind::kDot) return;
-  Product(view, view.variance, task, square, false, &work.second);
+  if (rule.kind == Kind::kLogMass && !view.variance) {
+    work.second.assign(work.parts.size(), 0.0f);
+  } else {
+    Product(view, view.variance, task, square, false, &work.second);
+  }
   const float factor = rule.factor;
   const float half_square = factor * factor / 2;
   const float log_tokens = std::log(static_cast<float>(view.part_tokens));

@@ -206,8 +206,10 @@ TEST(AlgorithmsTest, NameWhatIsWrong) {
   }
   EXPECT_THAT(CreateSparseAttention("ESA", {{"retrieval_stride", std::int64_t{2}}}).error().message,
               HasSubstr("retrieval_stride"));
-  EXPECT_THAT(CreateSparseAttention("nobody", {}).error().message,
-              HasSubstr("ESA, dense, random, streaming"));
+  EXPECT_THAT(
+      CreateSparseAttention("nobody", {}).error().message,
+      HasSubstr(
+          "Adaptive, ESA, Hash, MeanStd, MultiStep, Oracle, Quest, dense, random, streaming"));
 }
 
 TEST(AlgorithmsTest, EveryRowOfTheTableIsRegistered) {
