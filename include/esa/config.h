@@ -52,6 +52,20 @@ struct SparseConfig {
   Options options = {};
 };
 
+// What follows when an audit finds that a layer missed more than the threshold.
+enum class AuditAction {
+  kReport,  // nothing
+  kWiden,   // the algorithm spends more for this sequence; dense where it cannot
+  kDense,   // the sequence is decoded densely from then on
+};
+
+// Measures while decoding what selections miss.
+struct AuditConfig {
+  int every = 0;         // steps between audits; 0: none
+  double threshold = 0;  // share of softmax weight, mean over a layer's heads; 0: none
+  AuditAction action = AuditAction::kReport;
+};
+
 struct EngineConfig {
   std::string model_dir = {};
   std::uint64_t kv_memory_bytes = 4ull << 30;  // budget of the working set
@@ -61,6 +75,8 @@ struct EngineConfig {
   int threads = 0;                 // 0: all cores
   int retrieval_threads = 1;
   SparseConfig sparse = {};
+  std::vector<std::string> plugins = {};  // files that LLM::Open loads: esa/plugin.h
+  AuditConfig audit = {};
   // Without storage_backends a folder of its own under the temporary directory takes what does
   // not fit in memory, and is removed at the end: nothing survives a restart.
   StoreConfig store = {};

@@ -47,24 +47,34 @@ struct Prompt {
 // What one request cost. Bytes are of KV; times in seconds.
 struct RequestStats {
   std::int64_t prompt_tokens = 0;
-  std::int64_t restored_tokens = 0;   // of the prompt, found in the store
+  std::int64_t restored_tokens = 0;  // of the prompt, found in the store
   std::int64_t generated_tokens = 0;
-  double prefill_seconds = 0;         // arrival of the request to the first token: TTFT
-  double decode_seconds = 0;          // after the first token
+  double prefill_seconds = 0;             // arrival of the request to the first token: TTFT
+  double decode_seconds = 0;              // after the first token
   std::uint64_t peak_resident_bytes = 0;  // of this engine's working set while the request ran
   std::uint64_t restored_bytes = 0;       // read to restore the prefix
   std::uint64_t loaded_bytes = 0;         // read during decode
+  std::uint64_t fetched_bytes = 0;        // of slices in a selection that were not in the last one:
+                                          // what is read with no memory beside the selection
+  std::uint64_t attended_bytes = 0;       // read by attention during decode
   std::uint64_t dumped_bytes = 0;
-  double retrieval_stall_seconds = 0;     // the step waited for a retrieval
-  double load_stall_seconds = 0;          // the step waited for a load
-  std::int64_t selected_blocks = 0;       // sum over adopted selections, layers
-  std::int64_t reused_blocks = 0;         // of these, resident already when selected
-  std::int64_t selections = 0;            // selections adopted, summed over layers
-  std::int64_t failed_loads = 0;          // slices left out of a selection
+  double retrieval_stall_seconds = 0;  // the step waited for a retrieval
+  double load_stall_seconds = 0;       // the step waited for a load
+  std::int64_t selected_blocks = 0;    // sum over adopted selections, layers
+  std::int64_t reused_blocks = 0;      // of these, resident already when selected
+  std::int64_t selections = 0;         // selections adopted, summed over layers
+  std::int64_t failed_loads = 0;       // slices left out of a selection
   std::int64_t failed_dumps = 0;
-  bool sparse = false;                    // a step attended to fewer blocks than the context has
+  bool sparse = false;  // a step attended to fewer blocks than the context has
   bool degraded = false;
-  std::string store_error = {};  // why a dump failed, empty when none did
+  std::int64_t audited_steps = 0;
+  double audit_seconds = 0;                // part of decode_seconds
+  double missed_mass = 0;                  // mean over audited steps, layers and heads
+  double largest_missed_mass = 0;          // of one head at one step
+  std::vector<float> missed_by_head = {};  // mean over audited steps, [num_layers, num_heads]
+  bool widened = false;                    // an audit made the algorithm spend more
+  bool fell_back_to_dense = false;         // an audit gave up the algorithm
+  std::string store_error = {};            // why a dump failed, empty when none did
 };
 
 struct Completion {
@@ -79,6 +89,17 @@ using StreamCallback = std::function<void(std::size_t index, std::string_view te
 // Prompt tokens done of all, while request `index` is in prefill.
 using ProgressCallback = std::function<void(std::size_t index, double fraction)>;
 
+// What one KV head of one layer attended to at one decode step, beside the tail.
+struct SelectionEvent {
+  std::size_t request = 0;
+  std::int64_t step = 0;  // from 1
+  int layer = 0;
+  int kv_head = 0;
+  std::span<const std::int32_t> blocks;
+  std::int64_t sealed_blocks = 0;
+};
+using SelectionObserver = std::function<void(const SelectionEvent&)>;
+
 class LLM {
  public:
   static Result<std::unique_ptr<LLM>> Open(const EngineConfig& config);
@@ -90,6 +111,9 @@ class LLM {
                                            const StreamCallback& stream = {},
                                            const ProgressCallback& progress = {});
 
+  // Called, from now on, with every selection as it is used. An empty one ends it.
+  void ObserveSelections(SelectionObserver observer);
+
   // Logits after every token, row-major [tokens.size(), vocab_size], by one dense prefill.
   Result<std::vector<float>> Logits(std::span<const std::int32_t> tokens);
 
@@ -98,10 +122,10 @@ class LLM {
 
   const EngineConfig& config() const;
   std::int64_t vocab_size() const;
-  std::int64_t max_position() const;      // tokens the model was trained for
+  std::int64_t max_position() const;  // tokens the model was trained for
   std::uint64_t weight_bytes() const;
   std::uint64_t kv_bytes_per_token() const;
-  StoreStats store_stats() const;         // all zero while there is no store
+  StoreStats store_stats() const;  // all zero while there is no store
 
  private:
   struct State;

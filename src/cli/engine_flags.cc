@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "base/text_file.h"
 #include "esa/metrics.h"
+#include "esa/plugin.h"
 #include "esa/sparse_attention.h"
 
 namespace esa::cli {
@@ -48,6 +49,10 @@ void EngineFlags::AddTo(CLI::App* command) {
                    "Its options, such as '{\"sparse_ratio\": 0.2}'")
       ->type_name("JSON")
       ->group(kGroup);
+  command->add_option("--plugin", plugins, "Library with attention algorithms of your own")
+      ->type_name("FILE")
+      ->allow_extra_args(false)
+      ->group(kGroup);
   command->add_option("--store", store, "Folder for KV blocks, kept; several spread the load")
       ->type_name("DIR")
       ->allow_extra_args(false)
@@ -56,6 +61,26 @@ void EngineFlags::AddTo(CLI::App* command) {
       ->check(Size())
       ->group(kGroup);
   AddNumbersTo(command);
+  AddAuditTo(command);
+}
+
+void EngineFlags::AddAuditTo(CLI::App* command) {
+  command
+      ->add_option("--audit", audit_every,
+                   "Measure every N-th step what the selection misses: reads every key")
+      ->check(CLI::Range(0, 1 << 30))
+      ->type_name("N")
+      ->group(kGroup);
+  command
+      ->add_option("--audit-threshold", audit_threshold,
+                   "Act when a layer misses more than this share of its softmax weight")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("SHARE")
+      ->group(kGroup);
+  command->add_option("--audit-action", audit_action, "Then: report, widen or dense")
+      ->check(CLI::IsMember({"report", "widen", "dense"}))
+      ->type_name("WHAT")
+      ->group(kGroup);
 }
 
 void EngineFlags::AddNumbersTo(CLI::App* command) {
@@ -112,11 +137,22 @@ Result<EngineConfig> EngineFlags::Resolve() const {
   if (threads) config.threads = *threads;
   if (retrieval_threads) config.retrieval_threads = *retrieval_threads;
   if (tenant) config.tenant = *tenant;
+  if (audit_every) config.audit.every = *audit_every;
+  if (audit_threshold) config.audit.threshold = *audit_threshold;
+  if (audit_action) {
+    config.audit.action = *audit_action == "widen"   ? AuditAction::kWiden
+                          : *audit_action == "dense" ? AuditAction::kDense
+                                                     : AuditAction::kReport;
+  }
   if (io_direct) config.store.io_direct = true;
   if (config.model_dir.empty()) {
     return InvalidArgument(
         "no model is named: give --model DIR, set MODEL_PATH, or write model "
         "into the --config file");
+  }
+  config.plugins.insert(config.plugins.end(), plugins.begin(), plugins.end());
+  for (const std::string& path : config.plugins) {
+    ESA_RETURN_IF_ERROR(LoadSparseAttentionPlugin(path));
   }
   // Before the weights are read: a mistake here should not cost that time.
   ESA_ASSIGN_OR_RETURN(const auto trial,
@@ -128,8 +164,11 @@ std::map<std::string, std::string> DescribeSettings(const EngineConfig& config) 
   return {{"model", config.model_dir},
           {"sparse", config.sparse.name},
           {"sparse_options", OptionsText(config.sparse.options)},
+          {"plugins", fmt::format("{}", fmt::join(config.plugins, " "))},
           {"block_tokens", fmt::format("{}", config.block_tokens)},
           {"kv_dtype", config.kv_dtype == KvDtype::kF32 ? "f32" : "bf16"},
+          {"audit", fmt::format("{} {} {}", config.audit.every, config.audit.threshold,
+                                static_cast<int>(config.audit.action))},
           {"kv_memory_bytes", fmt::format("{}", config.kv_memory_bytes)},
           {"store_backend", config.store.backend}};
 }

@@ -155,6 +155,7 @@ void AddEvalCommand(CLI::App* app, Action* action) {
   options->engine.AddTo(command);
   AddEvalScoreCommand(command, action);
   AddEvalGenerateCommand(command, action);
+  AddEvalCompareCommand(command, action);
   command->footer(
       "Answers are greedy. An interrupted run goes on after its last whole line.\n\n"
       "Examples:\n"

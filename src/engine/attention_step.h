@@ -1,6 +1,7 @@
 // The services an algorithm is given at one layer of one step, over working set and retrieval.
 #pragma once
 
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -28,13 +29,23 @@ class EngineStep final : public AttentionStep {
     return sequence_.representations.View(layer_, shape_.sealed_blocks);
   }
   void Attend(std::span<const BlockIndex> blocks, int kv_head) override;
-  RetrievalTicket StartRetrieval(RetrievalRequest request) override;
-  std::vector<BlockIndex> Collect(RetrievalTicket ticket) override;
+  RetrievalTicket StartRetrieval(const RetrievalRequest& request) override;
+  BlockLists Collect(RetrievalTicket ticket) override;
   void StartLoad(std::span<const BlockIndex> blocks, int kv_head) override;
   std::vector<BlockIndex> WaitLoad() override;
+  Status AttentionMass(std::span<float> mass) override;
+  void AddEstimate(int head, float log_weight, std::span<const float> value) override;
 
   // What Attend named, by KV head.
   const std::vector<std::vector<BlockIndex>>& selections() const { return selections_; }
+
+  // What AddEstimate named.
+  struct Estimate {
+    int head = 0;
+    float log_weight = 0;
+    std::vector<float> value;  // [head_dim]
+  };
+  const std::vector<Estimate>& estimates() const { return estimates_; }
 
  private:
   const EngineCore& core_;
@@ -44,6 +55,7 @@ class EngineStep final : public AttentionStep {
   SequenceShape shape_;
   std::span<const float> query_;
   std::vector<std::vector<BlockIndex>> selections_;
+  std::vector<Estimate> estimates_;
 };
 
 }  // namespace esa

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include "base/check.h"
 #include "base/status_macros.h"
@@ -27,8 +28,12 @@ class Decoder::Pass final : public AttentionBackend {
                    float* out);
   Status Append(int layer, Sequence& seq, std::int64_t position, const float* k, const float* v);
   Status PinSelection(int layer, Sequence& seq, EngineStep& step);
+  void Observe(int layer, const Sequence& seq, const EngineStep& step) const;
+  void AddEstimates(const EngineStep& step, float* out) const;
+  Status Audit(int layer, Sequence& seq, EngineStep& step);
+  void Act(Sequence& seq);
   void SealBlock(Sequence& seq, std::int64_t block);
-  void DumpScratch(Sequence& seq, std::int64_t block);
+  bool OpenScratch(Sequence& seq, std::int64_t block);
 
   const EngineCore& core_;
   const ModelConfig& config_;
@@ -41,6 +46,8 @@ class Decoder::Pass final : public AttentionBackend {
   std::vector<std::vector<BlockIndex>> pinned_;  // by KV head, of the sequence at hand
   std::vector<std::vector<SliceView>> views_;    // likewise
   std::vector<DecodeAttentionItem> items_;
+  std::vector<float> log_weights_;  // [num_heads]
+  std::vector<float> mass_;         // [num_heads, num_blocks], of an audit
 };
 
 Status Decoder::Pass::Append(int layer, Sequence& seq, std::int64_t position, const float* k,
@@ -95,9 +102,11 @@ Status Decoder::Pass::AttendOne(int layer, Sequence& seq, const float* q, const 
   seq.algorithm->AttentionBegin(step);
   ESA_CHECK(!step.selections().empty());
   ESA_RETURN_IF_ERROR(PinSelection(layer, seq, step));
+  Observe(layer, seq, step);
 
   const int group = config_.num_heads / config_.num_kv_heads;
   views_.resize(static_cast<std::size_t>(config_.num_kv_heads));
+  log_weights_.resize(static_cast<std::size_t>(config_.num_heads));
   items_.clear();
   for (int head = 0; head < config_.num_kv_heads; ++head) {
     std::vector<SliceView>& views = views_[static_cast<std::size_t>(head)];
@@ -111,9 +120,15 @@ Status Decoder::Pass::AttendOne(int layer, Sequence& seq, const float* q, const 
       add(block, layout.block_tokens);
     add(sealed, position % layout.block_tokens + 1);
     const std::int64_t offset = static_cast<std::int64_t>(head) * group * config_.head_dim;
-    items_.push_back({.q = q + offset, .out = out + offset, .slices = views});
+    items_.push_back({.q = q + offset,
+                      .out = out + offset,
+                      .slices = views,
+                      .log_weights = log_weights_.data() + std::int64_t{head} * group});
+    seq.stats.attended_bytes += views.size() * static_cast<std::uint64_t>(layout.slice_bytes());
   }
   DecodeAttention(layout, items_, group, 1.0f / std::sqrt(static_cast<float>(config_.head_dim)));
+  AddEstimates(step, out);
+  ESA_RETURN_IF_ERROR(Audit(layer, seq, step));
 
   for (int head = 0; head < config_.num_kv_heads; ++head) {
     core_.working_set->Unpin(seq.cache.At(layer, head, sealed));
@@ -142,11 +157,71 @@ Status Decoder::Pass::Attend(int layer, const float* q, const float* k, const fl
   return {};
 }
 
+void Decoder::Pass::Observe(int layer, const Sequence& seq, const EngineStep& step) const {
+  if (core_.observer == nullptr || !*core_.observer) return;
+  for (int head = 0; head < config_.num_kv_heads; ++head) {
+    (*core_.observer)({.request = seq.index,
+                       .step = step.step(),
+                       .layer = layer,
+                       .kv_head = head,
+                       .blocks = pinned_[static_cast<std::size_t>(head)],
+                       .sealed_blocks = step.shape().sealed_blocks});
+  }
+}
+
+// Merges each estimate into its head's output as one more key.
+void Decoder::Pass::AddEstimates(const EngineStep& step, float* out) const {
+  for (const EngineStep::Estimate& estimate : step.estimates()) {
+    const float attended = log_weights_[static_cast<std::size_t>(estimate.head)];
+    const float share = 1.0f / (1.0f + std::exp(attended - estimate.log_weight));
+    float* to = out + static_cast<std::int64_t>(estimate.head) * config_.head_dim;
+    for (std::size_t i = 0; i < estimate.value.size(); ++i) {
+      to[i] += share * (estimate.value[i] - to[i]);
+    }
+  }
+}
+
+Status Decoder::Pass::Audit(int layer, Sequence& seq, EngineStep& step) {
+  if (core_.audit.every == 0 || (step.step() - 1) % core_.audit.every != 0) return {};
+  const Stopwatch watch;
+  const std::int64_t blocks = step.shape().num_blocks();
+  mass_.resize(static_cast<std::size_t>(config_.num_heads * blocks));
+  ESA_RETURN_IF_ERROR(step.AttentionMass(mass_));
+  seq.missed.resize(static_cast<std::size_t>(config_.num_layers * config_.num_heads));
+  double layer_missed = 0;
+  for (int head = 0; head < config_.num_heads; ++head) {
+    const float* mass = mass_.data() + head * blocks;
+    double covered = mass[blocks - 1];
+    for (BlockIndex block : pinned_[static_cast<std::size_t>(head / step.shape().group_size())]) {
+      covered += mass[block];
+    }
+    const double missed = std::max(0.0, 1.0 - covered);
+    seq.missed[static_cast<std::size_t>(layer * config_.num_heads + head)] += missed;
+    seq.stats.largest_missed_mass = std::max(seq.stats.largest_missed_mass, missed);
+    layer_missed += missed / config_.num_heads;
+  }
+  seq.over_threshold |= core_.audit.threshold > 0 && layer_missed > core_.audit.threshold;
+  seq.stats.audit_seconds += watch.Seconds();
+  if (layer == config_.num_layers - 1) ++seq.stats.audited_steps;
+  return {};
+}
+
+// Between steps, so that all layers of one are decoded alike.
+void Decoder::Pass::Act(Sequence& seq) {
+  if (!std::exchange(seq.over_threshold, false)) return;
+  if (core_.audit.action == AuditAction::kReport || seq.stats.fell_back_to_dense) return;
+  if (core_.audit.action == AuditAction::kWiden && seq.algorithm->Widen()) {
+    seq.stats.widened = true;
+    return;
+  }
+  seq.FallBackToDense(core_.retrieval);
+}
+
 // KV made under a sparse selection must never serve another request: such a block has an id of
 // random bits, known to this sequence alone, and leaves the store with it.
-void Decoder::Pass::DumpScratch(Sequence& seq, std::int64_t block) {
+bool Decoder::Pass::OpenScratch(Sequence& seq, std::int64_t block) {
   BlockStore* store = core_.working_set->store();
-  if (store == nullptr || !core_.may_spill) return;
+  if (store == nullptr || !core_.may_spill) return false;
   const std::size_t size = static_cast<std::size_t>(core_.geometry.slice.block_tokens);
   BlockId& id = seq.cache.id(block);
   ESA_CHECK(RAND_bytes(id.bytes.data(), static_cast<int>(id.bytes.size())) == 1);
@@ -156,24 +231,20 @@ void Decoder::Pass::DumpScratch(Sequence& seq, std::int64_t block) {
   Result<bool> opened = store->Begin({.id = id, .tokens = tokens}, parent);
   if (!opened || !*opened) {
     if (!opened) core_.working_set->CountFailedDump(opened.error());
-    return;
+    return false;
   }
   store->Pin({&id, 1});
   seq.pinned.push_back(id);
   seq.scratch.push_back(id);
-  for (int layer = 0; layer < config_.num_layers; ++layer) {
-    core_.working_set->Dump(seq.cache, layer, block, seq.representations.Mean(layer, block, 0));
-  }
+  return true;
 }
 
 void Decoder::Pass::SealBlock(Sequence& seq, std::int64_t block) {
+  const bool dump = OpenScratch(seq, block);
   for (int layer = 0; layer < config_.num_layers; ++layer) {
-    for (int head = 0; head < config_.num_kv_heads; ++head) {
-      MeanKey(core_.geometry.slice, seq.cache.At(layer, head, block).slot.data(),
-              core_.geometry.slice.block_tokens, seq.representations.Mean(layer, block, head));
-    }
+    const std::span<const float> means = seq.SealLayer(layer, block);
+    if (dump) core_.working_set->Dump(seq.cache, layer, block, means.data());
   }
-  DumpScratch(seq, block);
   seq.algorithm->BlockSealed(static_cast<BlockIndex>(block));
 }
 
@@ -201,6 +272,7 @@ Status Decoder::Pass::Step(std::span<Sequence* const> batch) {
     batch[i]->logits.assign(from, from + config_.vocab_size);
     const std::int64_t length = positions_[i] + 1;
     if (length % block_tokens == 0) SealBlock(*batch[i], length / block_tokens - 1);
+    Act(*batch[i]);
   }
   return {};
 }

@@ -14,7 +14,9 @@ struct EngineCore {
   const BlockHasher* hasher = nullptr;
   WorkingSet* working_set = nullptr;
   RetrievalPool* retrieval = nullptr;
+  const SelectionObserver* observer = nullptr;  // may be empty
   KvGeometry geometry;
+  AuditConfig audit;
   int prefill_chunk_tokens = 0;
   bool may_spill = false;  // KV may outgrow the pool: what decode seals has to reach the store
 };

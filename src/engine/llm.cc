@@ -14,6 +14,7 @@
 #include "engine/sampler.h"
 #include "engine/scratch_folder.h"
 #include "engine/stopwatch.h"
+#include "esa/plugin.h"
 #include "model/chat_template.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
@@ -45,6 +46,9 @@ Status CheckEngineConfig(const EngineConfig& config) {
         "prefill_chunk_tokens is " + std::to_string(config.prefill_chunk_tokens) +
         ", expected a multiple of block_tokens (" + std::to_string(config.block_tokens) + ")");
   }
+  if (config.audit.every < 0 || !(config.audit.threshold >= 0 && config.audit.threshold <= 1)) {
+    return InvalidArgument("audit: expected every to be at least 0 and threshold from 0 to 1");
+  }
   return {};
 }
 
@@ -62,6 +66,7 @@ struct LLM::State {
   std::unique_ptr<SlicePool> pool;
   std::unique_ptr<RetrievalPool> retrieval;
   std::unique_ptr<WorkingSet> working_set;
+  SelectionObserver observer;
 
   std::int64_t NeededSlots(std::int64_t tokens) const {
     const int block = geometry.slice.block_tokens;
@@ -72,7 +77,9 @@ struct LLM::State {
             .hasher = hasher.get(),
             .working_set = working_set.get(),
             .retrieval = retrieval.get(),
+            .observer = &observer,
             .geometry = geometry,
+            .audit = config.audit,
             .prefill_chunk_tokens = config.prefill_chunk_tokens,
             .may_spill = may_spill};
   }
@@ -143,17 +150,17 @@ Result<std::unique_ptr<Sequence>> LLM::State::NewSequence(std::vector<std::int32
                                                           int max_tokens) {
   const std::int64_t length = static_cast<std::int64_t>(tokens.size()) + max_tokens;
   const std::int64_t blocks = length / geometry.slice.block_tokens + 1;
-  auto sequence = std::make_unique<Sequence>(geometry, blocks);
+  ESA_ASSIGN_OR_RETURN(auto algorithm,
+                       CreateSparseAttention(config.sparse.name, config.sparse.options));
+  auto sequence = std::make_unique<Sequence>(geometry, blocks, std::move(algorithm));
   sequence->prompt_tokens = static_cast<std::int64_t>(tokens.size());
   sequence->stats.prompt_tokens = sequence->prompt_tokens;
   sequence->tokens = std::move(tokens);
-  ESA_ASSIGN_OR_RETURN(sequence->algorithm,
-                       CreateSparseAttention(config.sparse.name, config.sparse.options));
   return sequence;
 }
 
 void LLM::State::FinishSequence(Sequence& sequence) {
-  sequence.algorithm->SequenceFinished();
+  sequence.Finish(retrieval.get());
   working_set->Finish(sequence.cache);
   if (store == nullptr) return;
   store->Unpin(sequence.pinned);
@@ -242,6 +249,9 @@ LLM::~LLM() = default;
 
 Result<std::unique_ptr<LLM>> LLM::Open(const EngineConfig& config) {
   ESA_RETURN_IF_ERROR(CheckEngineConfig(config));
+  for (const std::string& path : config.plugins) {
+    ESA_RETURN_IF_ERROR(LoadSparseAttentionPlugin(path));
+  }
   ESA_RETURN_IF_ERROR(
       [&]() -> Status {  // a wrong name or option is said before the weights are read
         auto probe = CreateSparseAttention(config.sparse.name, config.sparse.options);
@@ -304,6 +314,7 @@ Result<std::vector<Completion>> LLM::Generate(std::span<const Prompt> prompts,
     std::vector<Request> batch;
     for (std::size_t i = first; i < std::min(tokens.size(), first + batch_size); ++i) {
       ESA_ASSIGN_OR_RETURN(auto sequence, state.NewSequence(tokens[i], params.max_tokens));
+      sequence->index = i;
       batch.push_back({.index = i,
                        .sequence = std::move(sequence),
                        .sampler = Sampler(params, i),
@@ -317,6 +328,7 @@ Result<std::vector<Completion>> LLM::Generate(std::span<const Prompt> prompts,
       }
       Sequence& sequence = *request.sequence;
       state.FinishSequence(sequence);
+      sequence.SumUpAudits();
       completions.push_back(
           {.text = request.output.text(),
            .token_ids = {sequence.tokens.begin() + sequence.prompt_tokens, sequence.tokens.end()},
@@ -351,6 +363,8 @@ Result<std::string> LLM::RenderChat(std::span<const Message> messages) const {
   for (const Message& m : messages) chat.push_back({m.role, m.content});
   return state_->chat->Render(chat);
 }
+
+void LLM::ObserveSelections(SelectionObserver observer) { state_->observer = std::move(observer); }
 
 const EngineConfig& LLM::config() const { return state_->config; }
 std::int64_t LLM::vocab_size() const { return state_->model->config().vocab_size; }

@@ -158,7 +158,7 @@ void PrefillPass::CloseBlocks() {
 
 Status PrefillPass::LoadRepresentations(std::int64_t restored) {
   const std::int64_t blocks = restored / block_tokens_;
-  if (blocks == 0) return {};
+  if (blocks == 0 || !seq_.representations.MeansAreAll()) return {};
   BlockStore* store = core_.working_set->store();
   const std::size_t floats =
       static_cast<std::size_t>(core_.geometry.slices_per_block() * config_.head_dim);
@@ -180,7 +180,7 @@ Status PrefillPass::LoadRepresentations(std::int64_t restored) {
   for (std::int64_t b = 0; b < blocks; ++b) {
     for (int layer = 0; layer < config_.num_layers; ++layer) {
       for (int head = 0; head < config_.num_kv_heads; ++head, from += config_.head_dim) {
-        std::copy_n(from, config_.head_dim, seq_.representations.Mean(layer, b, head));
+        seq_.representations.SetMean(layer, b, head, from);
       }
     }
   }
@@ -198,6 +198,10 @@ Status PrefillPass::PinRestored(int layer, std::int64_t restored) {
     if (!failed.empty()) {
       restore_failed_ = true;
       return IoError("a stored block of the prompt could not be loaded");
+    }
+    if (seq_.representations.MeansAreAll()) continue;
+    for (const BlockIndex block : blocks) {
+      seq_.representations.Seal(layer, block, head, seq_.cache.At(layer, head, block).slot.data());
     }
   }
   seq_.stats.restored_bytes += core_.working_set->counters().loaded_bytes - before;
@@ -260,16 +264,15 @@ Status PrefillPass::AppendRows(int layer, const float* k, const float* v, std::i
 
 void PrefillPass::SealBlocks(int layer, std::int64_t from, std::int64_t to) {
   for (std::int64_t block = from; block < to; ++block) {
+    const std::span<const float> means = seq_.SealLayer(layer, block);
     for (int head = 0; head < config_.num_kv_heads; ++head) {
       SliceEntry& entry = seq_.cache.At(layer, head, block);
-      MeanKey(core_.geometry.slice, entry.slot.data(), block_tokens_,
-              seq_.representations.Mean(layer, block, head));
       // Stored, yet computed again: its chunk begins before the end of what is stored, or a block
       // before it was missing.
       entry.durable = in_store_[static_cast<std::size_t>(block)];
     }
     if (to_dump_[static_cast<std::size_t>(block)]) {
-      core_.working_set->Dump(seq_.cache, layer, block, seq_.representations.Mean(layer, block, 0));
+      core_.working_set->Dump(seq_.cache, layer, block, means.data());
     }
   }
 }

@@ -1,9 +1,11 @@
 #include "engine/working_set.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "base/check.h"
+#include "base/status_macros.h"
 
 namespace esa {
 namespace {
@@ -11,6 +13,7 @@ namespace {
 using State = SliceEntry::State;
 
 constexpr std::chrono::milliseconds kHungPatience{50};
+constexpr std::int64_t kVisitedAtOnce = 16;
 
 // Of working sets that are gone.
 std::vector<std::shared_ptr<void>>& HungBuffers() {
@@ -279,23 +282,29 @@ void WorkingSet::EndLoads(SequenceCache& cache, int layer, std::vector<BlockInde
   cache.loads_[static_cast<std::size_t>(layer)].clear();
 }
 
-std::int64_t WorkingSet::Keep(SequenceCache& cache, int layer, int kv_head,
-                              std::span<const BlockIndex> blocks) {
+WorkingSet::Kept WorkingSet::Keep(SequenceCache& cache, int layer, int kv_head,
+                                  std::span<const BlockIndex> blocks, std::int64_t sealed_blocks) {
   const int first = kv_head == kAllHeads ? 0 : kv_head;
   const int last = kv_head == kAllHeads ? cache.geometry().num_kv_heads : kv_head + 1;
-  std::int64_t resident = 0;
+  Kept result;
   for (int head = first; head < last; ++head) {
-    auto& kept = cache.kept_[static_cast<std::size_t>(cache.geometry().slice_index(layer, head))];
+    const auto slice = static_cast<std::size_t>(cache.geometry().slice_index(layer, head));
+    auto& kept = cache.kept_[slice];
+    const std::int64_t sealed_before = std::exchange(cache.sealed_[slice], sealed_blocks);
+    for (BlockIndex block : blocks) {
+      const bool sealed_since = block >= sealed_before;
+      result.fetched += !sealed_since && !std::ranges::binary_search(kept, block) ? 1 : 0;
+    }
     for (BlockIndex block : kept) SetKept(cache.At(layer, head, block), false);
     kept.assign(blocks.begin(), blocks.end());
     for (BlockIndex block : kept) {
       SliceEntry& entry = cache.At(layer, head, block);
       SetKept(entry, true);
-      resident += entry.state != State::kAbsent ? 1 : 0;
+      result.resident += entry.state != State::kAbsent ? 1 : 0;
     }
     StartLoad(cache, layer, head, blocks, false);
   }
-  return resident;
+  return result;
 }
 
 void WorkingSet::RestoreKept(SequenceCache& cache) {
@@ -355,6 +364,47 @@ Result<std::vector<BlockIndex>> WorkingSet::PinResident(SequenceCache& cache, in
     if (std::ranges::find(failed, block) == failed.end()) Unpin(cache.At(layer, kv_head, block));
   }
   return Full();
+}
+
+Status WorkingSet::Visit(SequenceCache& cache, int layer, int kv_head, BlockRange blocks,
+                         const std::function<void(BlockIndex, const std::byte*)>& visit) {
+  std::vector<BlockIndex> stored;
+  for (BlockIndex block = blocks.begin; block < blocks.end; ++block) {
+    const SliceEntry& entry = cache.At(layer, kv_head, block);
+    if (entry.state == State::kResident) {
+      visit(block, entry.slot.data());
+      continue;
+    }
+    if (!entry.durable) return IoError("a KV block that is to be looked at was lost");
+    stored.push_back(block);
+    if (std::ssize(stored) < kVisitedAtOnce) continue;
+    ESA_RETURN_IF_ERROR(VisitStored(cache, layer, kv_head, stored, visit));
+    stored.clear();
+  }
+  return VisitStored(cache, layer, kv_head, stored, visit);
+}
+
+Status WorkingSet::VisitStored(SequenceCache& cache, int layer, int kv_head,
+                               std::span<const BlockIndex> blocks,
+                               const std::function<void(BlockIndex, const std::byte*)>& visit) {
+  if (blocks.empty()) return {};
+  const auto slot_bytes = static_cast<std::size_t>(pool_->slot_bytes());
+  const std::shared_ptr<void> buffer(
+      std::aligned_alloc(kSliceAlignment, blocks.size() * slot_bytes), std::free);
+  auto* const bytes = static_cast<std::byte*>(buffer.get());
+  std::vector<SliceRead> reads;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    reads.push_back(
+        {.id = cache.id(blocks[i]),
+         .part = static_cast<std::uint32_t>(cache.geometry().slice_index(layer, kv_head)),
+         .destination = bytes + i * slot_bytes});
+  }
+  ESA_ASSIGN_OR_RETURN(const TaskId task, store_->Load(std::move(reads)));
+  ESA_ASSIGN_OR_RETURN(const TaskResult result, WaitTask(task, buffer));
+  if (!result.failures.empty()) return result.failures.front().error;
+  counters_.visited_bytes += result.bytes;
+  for (std::size_t i = 0; i < blocks.size(); ++i) visit(blocks[i], bytes + i * slot_bytes);
+  return {};
 }
 
 Error WorkingSet::Full() const {

@@ -45,6 +45,7 @@ class SequenceCache {
         entries_(static_cast<std::size_t>(geometry.slices_per_block() * max_blocks)),
         ids_(static_cast<std::size_t>(max_blocks)),
         kept_(static_cast<std::size_t>(geometry.slices_per_block())),
+        sealed_(static_cast<std::size_t>(geometry.slices_per_block())),
         loads_(static_cast<std::size_t>(geometry.num_layers)) {}
 
   SliceEntry& At(int layer, int kv_head, std::int64_t block) {
@@ -73,12 +74,14 @@ class SequenceCache {
   std::int64_t max_blocks_;
   std::vector<SliceEntry> entries_;  // [slice index][block]
   std::vector<BlockId> ids_;
-  std::vector<std::vector<BlockIndex>> kept_;  // by slice index
+  std::vector<std::vector<BlockIndex>> kept_;  // by slice index, sorted
+  std::vector<std::int64_t> sealed_;           // by slice index, when kept_ was said
   std::vector<std::vector<Load>> loads_;       // by layer
 };
 
 struct WorkingSetCounters {
   std::uint64_t loaded_bytes = 0;
+  std::uint64_t visited_bytes = 0;  // read for Visit
   std::uint64_t dumped_bytes = 0;
   std::int64_t failed_loads = 0;
   std::int64_t failed_dumps = 0;
@@ -103,10 +106,14 @@ class WorkingSet {
   // Dumps slices of one layer of a block opened in the store; `means` [kv_heads, head_dim].
   void Dump(SequenceCache& cache, int layer, std::int64_t block, const float* means);
 
-  // Says what a layer (one KV head or all) will attend to, and starts loading what is absent.
-  // Returns how many of the slices were there already.
-  std::int64_t Keep(SequenceCache& cache, int layer, int kv_head,
-                    std::span<const BlockIndex> blocks);
+  // Says what a layer (one KV head or all) will attend to, of the `sealed_blocks` there are now,
+  // and starts loading what is absent.
+  struct Kept {
+    std::int64_t resident = 0;  // slices that were there already, or are on their way
+    std::int64_t fetched = 0;   // that were not kept before, those sealed since then aside
+  };
+  Kept Keep(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
+            std::int64_t sealed_blocks);
 
   // Ends a layer's loads and loads again what of its kept slices was evicted meanwhile. Returns
   // blocks that could not be loaded, sorted.
@@ -116,6 +123,11 @@ class WorkingSet {
   // not pinned and are returned. kResourceExhausted, and nothing pinned: they do not fit together.
   Result<std::vector<BlockIndex>> PinResident(SequenceCache& cache, int layer, int kv_head,
                                               std::span<const BlockIndex> blocks);
+
+  // Calls visit(block, bytes) for each of the blocks. What is not resident is read into memory of
+  // its own, valid for the call; residency stays as it is. Error: a slice could not be read.
+  Status Visit(SequenceCache& cache, int layer, int kv_head, BlockRange blocks,
+               const std::function<void(BlockIndex, const std::byte*)>& visit);
 
   // Starts loading kept slices that were evicted, as far as there is room.
   void RestoreKept(SequenceCache& cache);
@@ -177,6 +189,9 @@ class WorkingSet {
   void StartLoad(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
                  bool kept_too);
   void FailLoad(SliceEntry& entry);
+  Status VisitStored(SequenceCache& cache, int layer, int kv_head,
+                     std::span<const BlockIndex> blocks,
+                     const std::function<void(BlockIndex, const std::byte*)>& visit);
   void EndLoads(SequenceCache& cache, int layer, std::vector<BlockIndex>* failed);
 
   SlicePool* pool_;

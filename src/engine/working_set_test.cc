@@ -176,7 +176,7 @@ TEST_F(WorkingSetTest, EvictsTheLeastRecentlyUsed) {
 TEST_F(WorkingSetTest, EvictsKeptSlicesWhenNothingElseIsLeft) {
   StoreBlocks(2);
   const BlockIndex kept[] = {0};
-  EXPECT_EQ(working_set_->Keep(cache_, 0, kAllHeads, kept), 2);
+  EXPECT_EQ(working_set_->Keep(cache_, 0, kAllHeads, kept, 100).resident, 2);
   for (int head = 0; head < 2; ++head) {
     for (const std::int64_t block : {2, 3, 4}) ASSERT_TRUE(Create(0, head, block).ok());
   }
@@ -189,8 +189,8 @@ TEST_F(WorkingSetTest, EvictsKeptSlicesWhenNothingElseIsLeft) {
 TEST_F(WorkingSetTest, ANewSelectionLetsGoOfTheLastOne) {
   StoreBlocks(2);
   const BlockIndex first[] = {0}, second[] = {1};
-  working_set_->Keep(cache_, 0, kAllHeads, first);
-  working_set_->Keep(cache_, 0, 1, second);
+  working_set_->Keep(cache_, 0, kAllHeads, first, 100);
+  working_set_->Keep(cache_, 0, 1, second, 100);
   EXPECT_TRUE(Slice(0, 0, 0).kept);
   EXPECT_FALSE(Slice(0, 1, 0).kept);
   EXPECT_TRUE(Slice(0, 1, 1).kept);
@@ -224,7 +224,7 @@ TEST_F(WorkingSetTest, LoadsOnlyWhatIsNotResident) {
 TEST_F(WorkingSetTest, WhatIsKeptIsReadAhead) {
   StoreBlocks(3);
   const BlockIndex kept[] = {0, 2};
-  EXPECT_EQ(working_set_->Keep(cache_, 1, kAllHeads, kept), 2);
+  EXPECT_EQ(working_set_->Keep(cache_, 1, kAllHeads, kept, 100).resident, 2);
   EXPECT_EQ(store_->reads().size(), 2u);
   EXPECT_EQ(Slice(1, 0, 0).state, State::kLoading);
   EXPECT_THAT(working_set_->FinishLoads(cache_, 1), IsEmpty());
@@ -235,7 +235,7 @@ TEST_F(WorkingSetTest, WhatIsKeptIsReadAhead) {
 TEST_F(WorkingSetTest, ASelectionIsUsedWhileItIsStillLoading) {
   StoreBlocks(3);
   const BlockIndex kept[] = {0};
-  working_set_->Keep(cache_, 1, kAllHeads, kept);
+  working_set_->Keep(cache_, 1, kAllHeads, kept, 100);
   ASSERT_EQ(Slice(1, 1, 0).state, State::kLoading);
   EXPECT_THAT(Use(1, 1, {0}), IsEmpty());
   EXPECT_EQ(store_->reads().size(), 2u);
@@ -245,12 +245,12 @@ TEST_F(WorkingSetTest, ReadingAheadEvictsNoKeptSlice) {
   StoreBlocks(3);
   const BlockIndex resident[] = {1, 2}, absent[] = {0};
   for (int layer = 0; layer < 2; ++layer) {
-    EXPECT_EQ(working_set_->Keep(cache_, layer, kAllHeads, resident), 4);
+    EXPECT_EQ(working_set_->Keep(cache_, layer, kAllHeads, resident, 100).resident, 4);
   }
   SequenceCache other(kGeometry, kBlocks);
   for (std::int64_t block = 0; block < kBlocks; ++block) other.id(block) = cache_.id(block);
   other.At(0, 0, 0).durable = true;
-  EXPECT_EQ(working_set_->Keep(other, 0, 0, absent), 0);
+  EXPECT_EQ(working_set_->Keep(other, 0, 0, absent, 100).resident, 0);
   EXPECT_THAT(store_->reads(), IsEmpty());
   // Where a layer is about to attend, room is made.
   EXPECT_THAT(working_set_->FinishLoads(other, 0), IsEmpty());
@@ -261,7 +261,7 @@ TEST_F(WorkingSetTest, ReadingAheadEvictsNoKeptSlice) {
 TEST_F(WorkingSetTest, KeptSlicesThatWereEvictedComeBack) {
   StoreBlocks(2);
   const BlockIndex kept[] = {0};
-  working_set_->Keep(cache_, 0, kAllHeads, kept);
+  working_set_->Keep(cache_, 0, kAllHeads, kept, 100);
   for (std::int64_t block = 2; block < 6; ++block) {
     ASSERT_TRUE(Create(1, 0, block).ok() && Create(1, 1, block).ok());
   }
@@ -294,7 +294,7 @@ TEST_F(WorkingSetTest, WhatFailedIsNotAskedForAgain) {
   EXPECT_THAT(Use(0, 0, {0}), ElementsAre(0));
   store_->fail_loads = false;
   const BlockIndex kept[] = {0, 1};
-  working_set_->Keep(cache_, 0, 0, kept);
+  working_set_->Keep(cache_, 0, 0, kept, 100);
   EXPECT_THAT(working_set_->FinishLoads(cache_, 0), ElementsAre(0));
   EXPECT_THAT(Use(0, 0, {0, 1}), ElementsAre(0));
   EXPECT_EQ(std::ranges::count(store_->reads(), cache_.id(0), &SliceRead::id), 1);
@@ -305,7 +305,7 @@ TEST_F(WorkingSetTest, AFailedReadAheadNamesEachBlockOnce) {
   working_set_->DropLayer(cache_, 0);
   store_->fail_loads = true;
   const BlockIndex kept[] = {0, 1, 2};
-  working_set_->Keep(cache_, 1, kAllHeads, kept);
+  working_set_->Keep(cache_, 1, kAllHeads, kept, 100);
   EXPECT_THAT(working_set_->FinishLoads(cache_, 1), ElementsAre(0, 1));
   EXPECT_EQ(working_set_->counters().failed_loads, 4);
 }
@@ -315,7 +315,7 @@ TEST_F(WorkingSetTest, AStoreThatRefusesLoadsIsReportedToo) {
   const std::int64_t used = pool_->used_slots();
   store_->refuse_loads = true;
   const BlockIndex kept[] = {0};
-  working_set_->Keep(cache_, 0, 0, kept);
+  working_set_->Keep(cache_, 0, 0, kept, 100);
   EXPECT_THAT(working_set_->FinishLoads(cache_, 0), ElementsAre(0));
   EXPECT_EQ(working_set_->counters().failed_loads, 1);
   EXPECT_LE(pool_->used_slots(), used);
@@ -437,7 +437,7 @@ TEST_F(WorkingSetTest, ALayerMayBeDroppedWhileItIsDumped) {
 TEST_F(WorkingSetTest, FinishEndsLoadsAndDumpsAndReleasesAll) {
   StoreBlocks(3);
   const BlockIndex blocks[] = {0, 1};
-  working_set_->Keep(cache_, 0, 0, blocks);
+  working_set_->Keep(cache_, 0, 0, blocks, 100);
   EXPECT_THAT(*working_set_->PinResident(cache_, 1, 1, blocks), IsEmpty());
   store_->stay_pending = true;
   ComputeBlock(3);
@@ -468,7 +468,7 @@ TEST_F(WorkingSetTest, TwoSequencesShareTheBudgetAndNeverTheirBytes) {
     const BlockIndex blocks[] = {first, first + 1};
     switch (random.Below(4)) {
       case 0:
-        working_set_->Keep(cache, layer, head, blocks);
+        working_set_->Keep(cache, layer, head, blocks, 100);
         break;
       case 1:
         EXPECT_THAT(working_set_->FinishLoads(cache, layer), IsEmpty());

@@ -26,21 +26,29 @@ constexpr Field<std::int64_t> kCounts[] = {
     {"selections", &RequestStats::selections},
     {"failed_loads", &RequestStats::failed_loads},
     {"failed_dumps", &RequestStats::failed_dumps},
+    {"audited_steps", &RequestStats::audited_steps},
 };
 constexpr Field<std::uint64_t> kBytes[] = {
     {"restored_bytes", &RequestStats::restored_bytes},
     {"loaded_bytes", &RequestStats::loaded_bytes},
+    {"fetched_bytes", &RequestStats::fetched_bytes},
+    {"attended_bytes", &RequestStats::attended_bytes},
     {"dumped_bytes", &RequestStats::dumped_bytes},
 };
-constexpr Field<double> kSeconds[] = {
+constexpr Field<double> kReals[] = {
     {"prefill_seconds", &RequestStats::prefill_seconds},
     {"decode_seconds", &RequestStats::decode_seconds},
     {"retrieval_stall_seconds", &RequestStats::retrieval_stall_seconds},
     {"load_stall_seconds", &RequestStats::load_stall_seconds},
+    {"audit_seconds", &RequestStats::audit_seconds},
+    {"missed_mass", &RequestStats::missed_mass},
+    {"largest_missed_mass", &RequestStats::largest_missed_mass},
 };
 constexpr Field<bool> kFlags[] = {
     {"sparse", &RequestStats::sparse},
     {"degraded", &RequestStats::degraded},
+    {"widened", &RequestStats::widened},
+    {"fell_back_to_dense", &RequestStats::fell_back_to_dense},
 };
 constexpr const char* kPeak = "peak_resident_bytes";
 
@@ -65,8 +73,13 @@ void AddRates(std::span<const RequestStats> requests, std::vector<CostField>* fi
   fields->push_back(
       {"prefill_tokens_per_second", Ratio(computed, sum(&RequestStats::prefill_seconds))});
   fields->push_back(
-      {"decode_tokens_per_second", Ratio(after_first, sum(&RequestStats::decode_seconds))});
+      {"decode_tokens_per_second",
+       Ratio(after_first, sum(&RequestStats::decode_seconds) - sum(&RequestStats::audit_seconds))});
   fields->push_back({"loaded_bytes_per_token", Ratio(sum(&RequestStats::loaded_bytes), generated)});
+  fields->push_back(
+      {"fetched_bytes_per_token", Ratio(sum(&RequestStats::fetched_bytes), generated)});
+  fields->push_back(
+      {"attended_bytes_per_token", Ratio(sum(&RequestStats::attended_bytes), after_first)});
   fields->push_back(
       {"reuse", Ratio(sum(&RequestStats::reused_blocks), sum(&RequestStats::selected_blocks))});
   fields->push_back(
@@ -96,7 +109,7 @@ std::vector<CostField> CostFields(std::span<const RequestStats> requests) {
   std::uint64_t peak = 0;
   for (const RequestStats& stats : requests) peak = std::max(peak, stats.peak_resident_bytes);
   fields.push_back({kPeak, static_cast<double>(peak)});
-  add_means(kSeconds);
+  add_means(kReals);
   add_means(kFlags);
   AddRates(requests, &fields);
   return fields;
@@ -120,7 +133,7 @@ Result<RequestStats> StatsFromJson(const nlohmann::ordered_json& object) {
   try {
     for (const auto& field : kCounts) stats.*field.member = object.at(field.name);
     for (const auto& field : kBytes) stats.*field.member = object.at(field.name);
-    for (const auto& field : kSeconds) stats.*field.member = object.at(field.name);
+    for (const auto& field : kReals) stats.*field.member = object.at(field.name);
     for (const auto& field : kFlags) stats.*field.member = object.at(field.name).get<int>() != 0;
     stats.peak_resident_bytes = object.at(kPeak);
   } catch (const nlohmann::json::exception& e) {
@@ -164,6 +177,13 @@ std::string CostText(std::span<const RequestStats> requests) {
   line("stalls",
        fmt::format("{:.3f} ms a token on retrieval, {:.3f} on load",
                    value("retrieval_stall_ms_per_token"), value("load_stall_ms_per_token")));
+  if (value("audited_steps") > 0) {
+    line("missed mass", fmt::format("{:.3f}% of the softmax weight, {:.1f}% at most{}",
+                                    100 * value("missed_mass"), 100 * value("largest_missed_mass"),
+                                    value("fell_back_to_dense") > 0 ? "; fell back to dense"
+                                    : value("widened") > 0          ? "; widened"
+                                                                    : ""));
+  }
   const double failed = value("failed_loads") + value("failed_dumps");
   if (failed > 0) {
     line("failures",

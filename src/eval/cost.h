@@ -20,7 +20,9 @@ struct CostField {
 // largest peak_resident_bytes, and rates of the sums:
 //   prefill_tokens_per_second     prompt tokens computed (not restored), until the first token
 //   decode_tokens_per_second      tokens after the first
-//   loaded_bytes_per_token, retrieval_stall_ms_per_token, load_stall_ms_per_token
+//   loaded_bytes_per_token, fetched_bytes_per_token
+//   attended_bytes_per_token      after the first
+//   retrieval_stall_ms_per_token, load_stall_ms_per_token
 //   reuse                         part of the selected blocks that was resident already
 std::vector<CostField> CostFields(std::span<const RequestStats> requests);
 

@@ -18,6 +18,7 @@ constexpr std::string_view kCode = "{context}{input}";
 constexpr std::string_view kRuler = "{context}\n{input}";
 constexpr std::string_view kRulerQa = "{context}\n\n{input}";
 
+// LongBench's come first.
 constexpr Dataset kDatasets[] = {
     {"narrativeqa", "qa_f1", kQuestion, 96},
     {"qasper", "qa_f1", kQuestion, 96},
@@ -33,7 +34,7 @@ constexpr Dataset kDatasets[] = {
     {"vcsum", "rouge_zh", kSummaryZh, 384},
     {"trec", "classification", kExamples, 48, true, true},
     {"triviaqa", "qa_f1", kExamples, 32, true, true},
-    {"samsum", "rouge", kExamples, 96, true, true},
+    {"samsum", "rouge", kExamples, 96, true, true, true},
     {"lsht", "classification", kExamples, 48, true, true},
     {"passage_count", "count", kQuestion, 16},
     {"passage_retrieval_en", "retrieval", kQuestion, 16},
@@ -61,6 +62,8 @@ constexpr Dataset kDatasets[] = {
 }  // namespace
 
 std::span<const Dataset> Datasets() { return kDatasets; }
+
+std::span<const Dataset> LongBenchDatasets() { return Datasets().first(21); }
 
 Result<Dataset> FindDataset(std::string_view name) {
   std::string known;

@@ -25,6 +25,9 @@ struct Dataset {
 
 std::span<const Dataset> Datasets();
 
+// The 21 of LongBench.
+std::span<const Dataset> LongBenchDatasets();
+
 // Error: unknown; the message lists the known ones.
 Result<Dataset> FindDataset(std::string_view name);
 

@@ -55,8 +55,9 @@ void AttendPart(const SliceLayout& layout, const DecodePart& part, int group, fl
 }
 
 // One row's output from the states of its parts, in their order; zero where nothing was attended.
-void MergeRow(const float* states, std::int64_t num_states, int rows, int row, int head_dim,
-              float* out) {
+// Returns the log of its sum.
+float MergeRow(const float* states, std::int64_t num_states, int rows, int row, int head_dim,
+               float* out) {
   const std::int64_t stride = StateFloats(head_dim, rows);
   float max = -std::numeric_limits<float>::infinity();
   for (std::int64_t s = 0; s < num_states; ++s) max = std::max(max, states[s * stride + row]);
@@ -70,9 +71,10 @@ void MergeRow(const float* states, std::int64_t num_states, int rows, int row, i
     sum += state[rows + row] * weight;
     for (int i = 0; i < head_dim; ++i) out[i] += acc[i] * weight;
   }
-  if (sum == 0) return;
+  if (sum == 0) return max;
   const float factor = 1.0f / sum;
   for (int i = 0; i < head_dim; ++i) out[i] *= factor;
+  return max + std::log(sum);
 }
 
 struct PrefillTile {
@@ -142,10 +144,24 @@ void DecodeAttention(const SliceLayout& layout, std::span<const DecodeAttentionI
     for (std::int64_t r = 0; r < num_rows; ++r) {
       const auto item = static_cast<std::size_t>(r / group);
       const auto row = static_cast<int>(r % group);
-      MergeRow(states + first_parts[item] * stride, first_parts[item + 1] - first_parts[item],
-               group, row, layout.head_dim,
-               items[item].out + static_cast<std::int64_t>(row) * layout.head_dim);
+      const float log_weight = MergeRow(
+          states + first_parts[item] * stride, first_parts[item + 1] - first_parts[item], group,
+          row, layout.head_dim, items[item].out + static_cast<std::int64_t>(row) * layout.head_dim);
+      if (items[item].log_weights != nullptr) items[item].log_weights[row] = log_weight;
     }
+  }
+}
+
+void SliceLogWeights(const SliceLayout& layout, const float* q, int group,
+                     std::span<const SliceView> slices, float scale, float* out) {
+  const auto count = static_cast<std::int64_t>(slices.size());
+#pragma omp parallel for schedule(static) if (count > kDecodeRun)
+  for (std::int64_t i = 0; i < count; ++i) {
+    thread_local Scratch states;
+    float* state = states.Floats(static_cast<std::size_t>(StateFloats(layout.head_dim, group)));
+    const DecodeAttentionItem item = {.q = q, .slices = slices};
+    AttendPart(layout, {.item = &item, .first_slice = i, .num_slices = 1}, group, scale, state);
+    for (int r = 0; r < group; ++r) out[r * count + i] = state[r] + std::log(state[group + r]);
   }
 }
 

@@ -34,6 +34,21 @@ void AppendToSlice(const SliceLayout& layout, std::byte* slice, int at, int coun
 // type): out [head_dim].
 void MeanKey(const SliceLayout& layout, const std::byte* slice, int num_tokens, float* out);
 
+// Statistics of the keys (and the mean of the values) of tokens [first, first + count), [head_dim]
+// each, by channel, as the kernels see them.
+struct SliceSummary {
+  float* mean = nullptr;
+  float* variance = nullptr;
+  float* lower = nullptr;
+  float* upper = nullptr;
+  float* value_mean = nullptr;
+};
+void SummarizeSlice(const SliceLayout& layout, const std::byte* slice, int first, int count,
+                    const SliceSummary& out);
+
+// One token's key, [head_dim].
+void ReadKey(const SliceLayout& layout, const std::byte* slice, int token, float* out);
+
 inline constexpr int kDecodeRun = 16;
 
 // One query token, one KV head.
@@ -41,11 +56,17 @@ struct DecodeAttentionItem {
   const float* q = nullptr;           // [group, head_dim], contiguous
   float* out = nullptr;               // [group, head_dim], contiguous
   std::span<const SliceView> slices;  // by rising position; all their tokens are attended
+  float* log_weights = nullptr;  // [group] or null: log of the sum of exp(score), -inf for none
 };
 
 // Several sequences and heads at once. scale multiplies q.k (1 / sqrt(head_dim)).
 void DecodeAttention(const SliceLayout& layout, std::span<const DecodeAttentionItem> items,
                      int group, float scale);
+
+// The log of the sum of exp(scale * q.k) over each slice's tokens: out [group, slices.size()].
+// q [group, head_dim]. No values are needed of the slices, only their K tiles.
+void SliceLogWeights(const SliceLayout& layout, const float* q, int group,
+                     std::span<const SliceView> slices, float scale, float* out);
 
 // Causal: query row r sits at position first_position + r and attends to every token of the
 // slices at its position or before.

@@ -1,7 +1,11 @@
 // Scores blocks against queries on a few worker threads, beside the compute threads.
 //
-// Threading: Start and Collect are called from the engine's thread. What a request's view points
-// to must stay valid and unchanged until its ticket is collected.
+// The candidates of a request are scored in ranges, by as many workers as are idle and by the
+// thread that collects it; who is last chooses. Requests keep their memory for the next ones: once
+// sizes settle nothing is allocated.
+//
+// Threading: Start, Collect and Drop are called from the engine's thread. What a request and its
+// view point to must stay valid and unchanged until its ticket is collected or dropped.
 #pragma once
 
 #include <memory>
@@ -16,10 +20,14 @@ class RetrievalPool {
   explicit RetrievalPool(int threads);
   ~RetrievalPool();  // finishes what is under way
 
-  RetrievalTicket Start(RetrievalRequest request, const RepresentationView& view);
+  RetrievalTicket Start(const RetrievalRequest& request, const RepresentationView& view);
 
-  // The request's best k blocks, sorted; waits for them. A ticket is collected once.
-  std::vector<BlockIndex> Collect(RetrievalTicket ticket);
+  // Waits for the request's lists, and helps with it. They stay valid until the next Start. A
+  // ticket is collected once; no lists for an unknown one.
+  BlockLists Collect(RetrievalTicket ticket);
+
+  // Waits for what is under way of it, begins nothing more, and forgets it.
+  void Drop(RetrievalTicket ticket);
 
  private:
   struct State;

@@ -17,55 +17,102 @@ using ::testing::IsEmpty;
 
 using Blocks = std::vector<BlockIndex>;
 
+constexpr int kKvHeads = 2;
+
 // One layer of an engine: keeps which blocks are resident, as StartLoad documents it. Retrieval
-// returns the first k candidates.
+// returns the first k candidates, or what a chooser finds in scores that fall with the index.
 class FakeStep : public AttentionStep {
  public:
   FakeStep(std::int64_t prompt_tokens, int block_tokens) {
-    shape_ = {.prompt_tokens = prompt_tokens, .context_tokens = prompt_tokens,
-              .sealed_blocks = (prompt_tokens - 1) / block_tokens, .block_tokens = block_tokens,
-              .num_layers = 1, .num_heads = 4, .num_kv_heads = 2, .head_dim = 2};
-    for (BlockIndex b = 0; b < shape_.num_blocks(); ++b) resident_.insert(b);
+    shape_ = {.prompt_tokens = prompt_tokens,
+              .context_tokens = prompt_tokens,
+              .sealed_blocks = (prompt_tokens - 1) / block_tokens,
+              .block_tokens = block_tokens,
+              .num_layers = 1,
+              .num_heads = 4,
+              .num_kv_heads = kKvHeads,
+              .head_dim = 2};
+    for (std::set<BlockIndex>& resident : resident_) {
+      for (BlockIndex b = 0; b < shape_.num_blocks(); ++b) resident.insert(b);
+    }
   }
 
   int layer() const override { return 0; }
   std::int64_t step() const override { return step_; }
   const SequenceShape& shape() const override { return shape_; }
   std::span<const float> query() const override { return query_; }
-  RepresentationView representations() const override { return {}; }
+  RepresentationView representations() const override {
+    return {.mean = {.data = zeros_.data()},
+            .variance = {.data = zeros_.data()},
+            .value_mean = {.data = zeros_.data()},
+            .num_blocks = shape_.sealed_blocks,
+            .part_tokens = shape_.block_tokens,
+            .block_tokens = shape_.block_tokens,
+            .num_kv_heads = kKvHeads,
+            .head_dim = shape_.head_dim};
+  }
 
-  void Attend(std::span<const BlockIndex> blocks, int) override {
-    attended.assign(blocks.begin(), blocks.end());
-    ExpectSealed(attended);
-    for (BlockIndex b : attended) EXPECT_TRUE(resident_.contains(b)) << b << " at " << step_;
-  }
-  RetrievalTicket StartRetrieval(RetrievalRequest request) override {
-    events.push_back("retrieve " + std::to_string(step_));
-    last_request = std::move(request);
-    return 7;
-  }
-  Blocks Collect(RetrievalTicket ticket) override {
-    EXPECT_EQ(ticket, 7u);
-    events.push_back("collect " + std::to_string(step_));
-    Blocks best;
-    for (std::int64_t i = 0; i < last_request.k; ++i) {
-      best.push_back(last_request.candidates.begin + static_cast<BlockIndex>(i));
+  void Attend(std::span<const BlockIndex> blocks, int kv_head) override {
+    for (int head = 0; head < kKvHeads; ++head) {
+      if (kv_head != kAllHeads && kv_head != head) continue;
+      attended.assign(blocks.begin(), blocks.end());
+      ExpectSealed(attended);
+      for (BlockIndex b : attended) {
+        EXPECT_TRUE(resident_[head].contains(b)) << b << " at " << step_;
+      }
     }
-    return best;
   }
-  void StartLoad(std::span<const BlockIndex> blocks, int) override {
+  RetrievalTicket StartRetrieval(const RetrievalRequest& request) override {
+    events.push_back("retrieve " + std::to_string(step_));
+    EXPECT_EQ(ticket_, 0u);
+    last_request = request;
+    return ticket_ = 7;
+  }
+  BlockLists Collect(RetrievalTicket ticket) override {
+    EXPECT_EQ(ticket, std::exchange(ticket_, 0));
+    events.push_back("collect " + std::to_string(step_));
+    const BlockRange range = last_request.candidates;
+    lists_.assign(static_cast<std::size_t>(last_request.num_lists), {});
+    if (last_request.chooser != nullptr) {
+      std::vector<float> scores(static_cast<std::size_t>(last_request.num_scores * range.size()));
+      for (std::size_t i = 0; i < scores.size(); ++i) {
+        scores[i] = -static_cast<float>(i % static_cast<std::size_t>(range.size()));
+      }
+      (*last_request.chooser)(representations(), range,
+                              {.data = scores.data(), .stride = range.size(), .size = range.size()},
+                              lists_);
+      return lists_;
+    }
+    for (Blocks& list : lists_) {
+      for (std::int64_t i = 0; i < std::min(last_request.k, range.size()); ++i) {
+        list.push_back(range.begin + static_cast<BlockIndex>(i));
+      }
+    }
+    return lists_;
+  }
+  void StartLoad(std::span<const BlockIndex> blocks, int kv_head) override {
     events.push_back("load " + std::to_string(step_));
     ExpectSealed(Blocks(blocks.begin(), blocks.end()));
-    resident_ = {blocks.begin(), blocks.end()};
-    for (std::int64_t b = shape_.sealed_blocks; b < shape_.num_blocks(); ++b) {
-      resident_.insert(static_cast<BlockIndex>(b));
+    for (int head = 0; head < kKvHeads; ++head) {
+      if (kv_head != kAllHeads && kv_head != head) continue;
+      resident_[head] = {blocks.begin(), blocks.end()};
+      for (std::int64_t b = shape_.sealed_blocks; b < shape_.num_blocks(); ++b) {
+        resident_[head].insert(static_cast<BlockIndex>(b));
+      }
     }
   }
   Blocks WaitLoad() override {
     events.push_back("wait " + std::to_string(step_));
-    for (BlockIndex b : failing) resident_.erase(b);
+    for (std::set<BlockIndex>& resident : resident_) {
+      for (BlockIndex b : failing) resident.erase(b);
+    }
     return failing;
   }
+  Status AttentionMass(std::span<float> mass) override {
+    std::fill(mass.begin(), mass.end(), 1.0f / static_cast<float>(shape_.num_blocks()));
+    return {};
+  }
+  void AddEstimate(int, float, std::span<const float>) override {}
 
   // One decode step; step 0 is run by the first call of all.
   void Decode(SparseAttention& algorithm) {
@@ -73,7 +120,9 @@ class FakeStep : public AttentionStep {
     ++step_;
     ++shape_.context_tokens;
     shape_.sealed_blocks = (shape_.context_tokens - 1) / shape_.block_tokens;
-    resident_.insert(static_cast<BlockIndex>(shape_.sealed_blocks));
+    for (std::set<BlockIndex>& resident : resident_) {
+      resident.insert(static_cast<BlockIndex>(shape_.sealed_blocks));
+    }
     algorithm.AttentionBegin(*this);
     EXPECT_LE(std::ssize(attended) + 1, algorithm.ResidentBlocks(shape_)) << "step " << step_;
     algorithm.AttentionEnd(*this);
@@ -101,7 +150,10 @@ class FakeStep : public AttentionStep {
   SequenceShape shape_;
   std::int64_t step_ = 0;
   std::vector<float> query_{1, 2, 3, 4, 5, 6, 7, 8};
-  std::set<BlockIndex> resident_;
+  std::vector<float> zeros_ = std::vector<float>(1 << 14);
+  std::set<BlockIndex> resident_[kKvHeads];
+  RetrievalTicket ticket_ = 0;
+  std::vector<Blocks> lists_;
 };
 
 std::unique_ptr<SparseAttention> Make(const std::string& name, const Options& options = {}) {
@@ -152,11 +204,12 @@ TEST(AlgorithmsTest, NameWhatIsWrong) {
     EXPECT_THAT(CreateSparseAttention(name, {{"nonsense", true}}).error().message,
                 HasSubstr("nonsense"));
   }
+  EXPECT_THAT(CreateSparseAttention("ESA", {{"retrieval_stride", std::int64_t{2}}}).error().message,
+              HasSubstr("retrieval_stride"));
   EXPECT_THAT(
-      CreateSparseAttention("ESA", {{"retrieval_stride", std::int64_t{2}}}).error().message,
-      HasSubstr("retrieval_stride"));
-  EXPECT_THAT(CreateSparseAttention("nobody", {}).error().message,
-              HasSubstr("ESA, dense, random, streaming"));
+      CreateSparseAttention("nobody", {}).error().message,
+      HasSubstr(
+          "Adaptive, ESA, Hash, MeanStd, MultiStep, Oracle, Quest, dense, random, streaming"));
 }
 
 TEST(AlgorithmsTest, EveryRowOfTheTableIsRegistered) {
@@ -186,9 +239,8 @@ TEST(EsaTest, FollowsTheSchedule) {
   const auto algorithm = Make("ESA");
   FakeStep step(64, 4);
   for (int i = 0; i < 7; ++i) step.Decode(*algorithm);
-  EXPECT_THAT(step.events,
-              ElementsAre("retrieve 0", "collect 0", "load 0", "wait 1", "retrieve 2",
-                          "collect 5", "load 5", "wait 6", "retrieve 7"));
+  EXPECT_THAT(step.events, ElementsAre("retrieve 0", "collect 0", "load 0", "wait 1", "retrieve 2",
+                                       "collect 5", "load 5", "wait 6", "retrieve 7"));
 }
 
 TEST(EsaTest, SelectsBetweenTheWindowsAndAllTokensSince) {

@@ -14,22 +14,6 @@ struct EsaOptions {
   std::int64_t retrieval_stride = 5;
 };
 
-// The mean over the query heads of each GQA group, [num_kv_heads, head_dim].
-std::vector<float> GroupMeanQuery(const AttentionStep& step) {
-  const SequenceShape& shape = step.shape();
-  const std::span<const float> query = step.query();
-  const int group = shape.group_size();
-  const auto dim = static_cast<std::size_t>(shape.head_dim);
-  std::vector<float> mean(static_cast<std::size_t>(shape.num_kv_heads) * dim);
-  for (int head = 0; head < shape.num_heads; ++head) {
-    const float* from = query.data() + static_cast<std::size_t>(head) * dim;
-    float* to = mean.data() + static_cast<std::size_t>(head / group) * dim;
-    for (std::size_t i = 0; i < dim; ++i) to[i] += from[i];
-  }
-  for (float& value : mean) value /= static_cast<float>(group);
-  return mean;
-}
-
 class EsaAttention : public SparseAttention {
  public:
   explicit EsaAttention(const EsaOptions& options) : options_(options) {}
@@ -56,7 +40,8 @@ class EsaAttention : public SparseAttention {
 
  private:
   struct Layer {
-    BlockRange candidates;  // of the last retrieval
+    BlockRange candidates;     // of the last retrieval
+    std::vector<float> query;  // of the last retrieval, [num_kv_heads, head_dim]
     RetrievalTicket ticket = 0;
     LayerSelection selection;
   };
@@ -70,18 +55,16 @@ class EsaAttention : public SparseAttention {
     layer.candidates = BlocksBetween(options_.windows, step.shape());
     const std::int64_t top_k = Share(layer.candidates.size(), options_.sparse_ratio);
     if (top_k == 0) return;
-    layer.ticket = step.StartRetrieval({.candidates = layer.candidates,
-                                        .k = top_k,
-                                        .query = GroupMeanQuery(step),
-                                        .scorer = {}});
+    GroupMeanQuery(step, &layer.query);
+    layer.ticket =
+        step.StartRetrieval({.candidates = layer.candidates, .k = top_k, .query = layer.query});
   }
 
   // What was sealed since the retrieval started lies behind its candidates, so it is attended.
   void StartLoad(AttentionStep& step, Layer& layer) const {
-    std::vector<BlockIndex> best;
-    if (layer.ticket != 0) best = step.Collect(std::exchange(layer.ticket, 0));
-    layer.selection.Load(step,
-                         SelectAround(layer.candidates, best, step.shape().sealed_blocks));
+    std::span<const BlockIndex> best;
+    if (layer.ticket != 0) best = step.Collect(std::exchange(layer.ticket, 0))[0];
+    layer.selection.Load(step, SelectAround(layer.candidates, best, step.shape().sealed_blocks));
   }
 
   const EsaOptions options_;

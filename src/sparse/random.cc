@@ -1,5 +1,6 @@
 // ESA's windows, budget and schedule with blocks drawn at random: what retrieval has to beat.
 #include "base/random.h"
+
 #include "sparse/windows.h"
 
 namespace esa {

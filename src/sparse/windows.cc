@@ -19,6 +19,15 @@ Windows ReadWindows(OptionReader& reader) {
           .local = reader.Int("local_window_sz", defaults.local, 1, kMostWindowBlocks)};
 }
 
+RepresentationType ReadRepresentationType(OptionReader& reader, RepresentationType fallback) {
+  const char* const names[] = {"f32", "bf16", "int8"};
+  const std::string name =
+      reader.Text("representation", names[static_cast<int>(fallback)], {"f32", "bf16", "int8"});
+  return name == "bf16"   ? RepresentationType::kBf16
+         : name == "int8" ? RepresentationType::kInt8
+                          : RepresentationType::kF32;
+}
+
 BlockRange BlocksBetween(const Windows& windows, const SequenceShape& shape) {
   const std::int64_t end = std::min(shape.num_blocks() - windows.local, shape.sealed_blocks);
   if (end <= windows.init) return {};
@@ -50,9 +59,31 @@ Selection SelectAround(BlockRange between, std::span<const BlockIndex> chosen,
   return selection;
 }
 
+void GroupMeanQuery(const AttentionStep& step, std::vector<float>* mean) {
+  const SequenceShape& shape = step.shape();
+  const std::span<const float> query = step.query();
+  const int group = shape.group_size();
+  const auto dim = static_cast<std::size_t>(shape.head_dim);
+  mean->assign(static_cast<std::size_t>(shape.num_kv_heads) * dim, 0.0f);
+  for (int head = 0; head < shape.num_heads; ++head) {
+    const float* from = query.data() + static_cast<std::size_t>(head) * dim;
+    float* to = mean->data() + static_cast<std::size_t>(head / group) * dim;
+    for (std::size_t i = 0; i < dim; ++i) to[i] += from[i];
+  }
+  for (float& value : *mean) value /= static_cast<float>(group);
+}
+
 void LayerSelection::Load(AttentionStep& step, Selection selection) {
-  step.StartLoad(selection.blocks);
-  coming_ = std::move(selection);
+  std::vector<Selection> one(1);
+  one[0] = std::move(selection);
+  Load(step, std::move(one));
+}
+
+void LayerSelection::Load(AttentionStep& step, std::vector<Selection> selections) {
+  for (std::size_t i = 0; i < selections.size(); ++i) {
+    step.StartLoad(selections[i].blocks, selections.size() == 1 ? kAllHeads : static_cast<int>(i));
+  }
+  coming_ = std::move(selections);
   loading_ = true;
 }
 
@@ -61,15 +92,21 @@ void LayerSelection::Adopt(AttentionStep& step) {
   loading_ = false;
   used_ = std::exchange(coming_, {});
   const std::vector<BlockIndex> failed = step.WaitLoad();
-  std::erase_if(used_.blocks, [&failed](BlockIndex block) {
-    return std::binary_search(failed.begin(), failed.end(), block);
-  });
+  if (failed.empty()) return;
+  for (Selection& selection : used_) {
+    std::erase_if(selection.blocks, [&failed](BlockIndex block) {
+      return std::binary_search(failed.begin(), failed.end(), block);
+    });
+  }
 }
 
 void LayerSelection::Attend(AttentionStep& step) const {
-  std::vector<BlockIndex> blocks = used_.blocks;
-  Append(blocks, used_.next, step.shape().sealed_blocks);
-  step.Attend(blocks);
+  std::vector<BlockIndex> blocks;
+  for (std::size_t i = 0; i < used_.size(); ++i) {
+    blocks = used_[i].blocks;
+    Append(blocks, used_[i].next, step.shape().sealed_blocks);
+    step.Attend(blocks, used_.size() == 1 ? kAllHeads : static_cast<int>(i));
+  }
 }
 
 }  // namespace esa

@@ -24,6 +24,9 @@ struct Windows {
 // init_window_sz and local_window_sz.
 Windows ReadWindows(OptionReader& reader);
 
+// representation: f32, bf16 or int8.
+RepresentationType ReadRepresentationType(OptionReader& reader, RepresentationType fallback);
+
 // The sealed blocks between the windows; empty when they cover the context.
 BlockRange BlocksBetween(const Windows& windows, const SequenceShape& shape);
 
@@ -47,11 +50,18 @@ struct Selection {
 Selection SelectAround(BlockRange between, std::span<const BlockIndex> chosen,
                        std::int64_t sealed_blocks);
 
+// The mean over the query heads of each GQA group, [num_kv_heads, head_dim].
+void GroupMeanQuery(const AttentionStep& step, std::vector<float>* mean);
+
 // The selection of one layer: the one in use and the one on its way.
 class LayerSelection {
  public:
-  // After attention: starts to load the selection; it is used from the next Adopt on.
+  // Starts to load a selection for all KV heads, or one for each; it is used from the next Adopt
+  // on.
   void Load(AttentionStep& step, Selection selection);
+  void Load(AttentionStep& step, std::vector<Selection> selections);
+
+  bool loading() const { return loading_; }
 
   // Before attention: waits for what Load started, if anything, and uses it less what failed.
   void Adopt(AttentionStep& step);
@@ -60,8 +70,8 @@ class LayerSelection {
   void Attend(AttentionStep& step) const;
 
  private:
-  Selection used_;
-  Selection coming_;
+  std::vector<Selection> used_ = std::vector<Selection>(1);  // one, or one a KV head
+  std::vector<Selection> coming_;
   bool loading_ = false;
 };
 

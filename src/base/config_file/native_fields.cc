@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include <array>
+#include <initializer_list>
 #include <string>
 #include <utility>
 
@@ -9,20 +9,21 @@
 namespace esa {
 namespace {
 
-// One of two names.
+// One of a few names.
 template <class Value>
 void ReadChoice(ObjectReader* reader, const char* key,
-                const std::array<std::pair<const char*, Value>, 2>& choices, Value* out) {
+                std::initializer_list<std::pair<const char*, Value>> choices, Value* out) {
   std::string name;
+  std::string expected;
   reader->Text(key, &name);
   for (const auto& [known, value] : choices) {
+    expected += (expected.empty() ? "" : " or ") + std::string(known);
     if (name != known) continue;
     *out = value;
     return;
   }
   if (reader->Has(key)) {
-    reader->Fail(fmt::format("{}: found \"{}\", expected {} or {}", key, name, choices[0].first,
-                             choices[1].first));
+    reader->Fail(fmt::format("{}: found \"{}\", expected {}", key, name, expected));
   }
 }
 
@@ -43,7 +44,7 @@ Status ReadStore(const std::string& where, const nlohmann::json& object, StoreCo
   reader.Bytes("memory", &store->memory_bytes);
   reader.Text("redis_url", &store->redis_url);
   ReadChoice<Durability>(&reader, "durability",
-                         {{{"none", Durability::kNone}, {"commit", Durability::kCommit}}},
+                         {{"none", Durability::kNone}, {"commit", Durability::kCommit}},
                          &store->durability);
   reader.Bool("second_touch", &store->second_touch);
   reader.Bytes("write_bytes_per_day", &store->write_bytes_per_day);
@@ -51,7 +52,7 @@ Status ReadStore(const std::string& where, const nlohmann::json& object, StoreCo
   reader.Text("encryption_key_file", &store->encryption_key_file);
   reader.Bytes("pack_below", &store->pack_below_bytes);
   ReadChoice<IoEngine>(&reader, "io_engine",
-                       {{{"uring", IoEngine::kUring}, {"threads", IoEngine::kThreads}}},
+                       {{"uring", IoEngine::kUring}, {"threads", IoEngine::kThreads}},
                        &store->io_engine);
   reader.Bool("io_direct", &store->io_direct);
   reader.Int("io_threads", 1, 256, &store->io_threads);
@@ -61,13 +62,25 @@ Status ReadStore(const std::string& where, const nlohmann::json& object, StoreCo
   return reader.Finish();
 }
 
+Status ReadAudit(const std::string& where, const nlohmann::json& object, AuditConfig* audit) {
+  ObjectReader reader(where, object);
+  reader.Int("every", 0, 1 << 30, &audit->every);
+  reader.Share("threshold", &audit->threshold);
+  ReadChoice<AuditAction>(&reader, "action",
+                          {{"report", AuditAction::kReport},
+                           {"widen", AuditAction::kWiden},
+                           {"dense", AuditAction::kDense}},
+                          &audit->action);
+  return reader.Finish();
+}
+
 }  // namespace
 
 void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
   reader->Text("model", &config->model_dir);
   reader->Bytes("kv_memory", &config->kv_memory_bytes);
   reader->Int("block_tokens", 2, 4096, &config->block_tokens);
-  ReadChoice<KvDtype>(reader, "kv_dtype", {{{"bf16", KvDtype::kBf16}, {"f32", KvDtype::kF32}}},
+  ReadChoice<KvDtype>(reader, "kv_dtype", {{"bf16", KvDtype::kBf16}, {"f32", KvDtype::kF32}},
                       &config->kv_dtype);
   reader->Int("prefill_chunk_tokens", 1, 1 << 20, &config->prefill_chunk_tokens);
   reader->Int("threads", 0, 4096, &config->threads);
@@ -75,6 +88,11 @@ void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
   reader->Text("tenant", &config->tenant);
   if (const nlohmann::json* sparse = reader->Object("sparse")) {
     const Status status = ReadSparse(reader->Below("sparse"), *sparse, &config->sparse);
+    if (!status) reader->Adopt(status.error());
+  }
+  reader->Texts("plugins", &config->plugins);
+  if (const nlohmann::json* audit = reader->Object("audit")) {
+    const Status status = ReadAudit(reader->Below("audit"), *audit, &config->audit);
     if (!status) reader->Adopt(status.error());
   }
   if (const nlohmann::json* store = reader->Object("store")) {

@@ -101,6 +101,17 @@ void ObjectReader::Bytes(const std::string& key, std::uint64_t* out) {
   Expected(key, *value, "a size such as \"512MiB\" or a number of bytes");
 }
 
+void ObjectReader::Share(const std::string& key, double* out) {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return;
+  const double number = value->is_number() ? value->get<double>() : -1.0;
+  if (number >= 0 && number <= 1) {
+    *out = number;
+  } else {
+    Expected(key, *value, "a number from 0 to 1");
+  }
+}
+
 void ObjectReader::Gibibytes(const std::string& key, std::uint64_t* out) {
   const nlohmann::json* value = Find(key);
   if (value == nullptr) return;
@@ -128,6 +139,16 @@ void ObjectReader::Folders(const std::string& key, std::vector<std::string>* out
     *out = std::move(folders);
   } else {
     Expected(key, *value, "a folder, folders with ':' between them, or a list of folders");
+  }
+}
+
+void ObjectReader::Texts(const std::string& key, std::vector<std::string>* out) {
+  const nlohmann::json* list = List(key);
+  if (list == nullptr) return;
+  out->clear();
+  for (const nlohmann::json& item : *list) {
+    if (!item.is_string()) return Expected(key, *list, "a list of texts");
+    out->push_back(item.get<std::string>());
   }
 }
 

@@ -27,10 +27,14 @@ class ObjectReader {
   void Int(const std::string& key, std::int64_t least, std::int64_t most, int* out);
   // A size as ParseBytes reads it, or a plain number of bytes.
   void Bytes(const std::string& key, std::uint64_t* out);
+  // A number from 0 to 1.
+  void Share(const std::string& key, double* out);
   // A number, in units of 2^30 bytes.
   void Gibibytes(const std::string& key, std::uint64_t* out);
   // One folder, several with colons or commas between them, or a list.
   void Folders(const std::string& key, std::vector<std::string>* out);
+  // A list of texts.
+  void Texts(const std::string& key, std::vector<std::string>* out);
   // An object of plain values.
   void Values(const std::string& key, Options* out);
   // The object below `key`, or null where it is not given.

@@ -71,11 +71,13 @@ Result<EngineRun> RunEngine(const EngineSetup& setup, std::int64_t prompt_tokens
                         .hasher = &hasher,
                         .working_set = &working_set,
                         .retrieval = &retrieval,
+                        .observer = &setup.observer,
                         .geometry = geometry,
+                        .audit = setup.audit,
                         .prefill_chunk_tokens = 2 * kTestBlockTokens,
                         .may_spill = store != nullptr};
-  Sequence sequence(geometry, (prompt_tokens + steps) / kTestBlockTokens + 1);
-  ESA_ASSIGN_OR_RETURN(sequence.algorithm, CreateSparseAttention(setup.algorithm, setup.options));
+  ESA_ASSIGN_OR_RETURN(auto algorithm, CreateSparseAttention(setup.algorithm, setup.options));
+  Sequence sequence(geometry, (prompt_tokens + steps) / kTestBlockTokens + 1, std::move(algorithm));
   SplitMix64 random(7);
   for (std::int64_t i = 0; i < prompt_tokens; ++i) {
     sequence.tokens.push_back(static_cast<std::int32_t>(
@@ -84,7 +86,7 @@ Result<EngineRun> RunEngine(const EngineSetup& setup, std::int64_t prompt_tokens
   sequence.prompt_tokens = prompt_tokens;
   EngineRun run;
   const Status done = Generate(core, sequence, store.get(), setup, steps, &run);
-  sequence.algorithm->SequenceFinished();
+  sequence.Finish(&retrieval);
   working_set.Finish(sequence.cache);
   run.stats = sequence.stats;
   run.slots_left = pool->used_slots();

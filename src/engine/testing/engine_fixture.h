@@ -17,6 +17,8 @@ struct EngineSetup {
   std::string store = {};           // a backend; empty: none
   std::string folder = {};          // of a posix store
   bool fail_loads = false;          // once prefill is done
+  AuditConfig audit = {};
+  SelectionObserver observer = {};
 };
 
 struct EngineRun {

@@ -1,0 +1,317 @@
+// Adaptive: the algorithm we recommend. docs/algorithms.md has the ablation that led to it.
+//
+// - A selection for each KV head: a block counts by the largest share of the attention that any
+//   query head of the group is estimated to give it.
+// - Blocks are described in parts of a few tokens, finer than they are stored.
+// - As many blocks as it takes to cover `top_p` of the attention, `sparse_ratio` of them at most.
+// - A retrieval every `retrieval_stride` steps, layers taking turns; it runs while one step
+// computes,
+//   its loads while the next one does.
+// - When the query turns away from the one that the selection was made for, retrieval and loading
+//   are done at once.
+// - What was selected stays unless something clearly better is found: fewer loads.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "sparse/windows.h"
+
+namespace esa {
+namespace {
+
+struct AdaptiveOptions {
+  Windows windows;
+  std::int64_t min_blocks = 4;
+  double sparse_ratio = 0.05;
+  double top_p = 0.99;
+  std::int64_t retrieval_stride = 4;
+  double turn = 0.7;  // cosine of a head's query with that of the selection
+  double stay = 2.0;  // a selected block's share counts as so many times as large
+  std::int64_t part_tokens = 16;
+  std::int64_t dense_layers = 0;  // the first ones
+  bool variance = false;
+  bool estimate = true;
+  RepresentationType type = RepresentationType::kInt8;
+};
+
+using Lists = std::vector<std::vector<BlockIndex>>;
+
+struct Layer {
+  std::vector<float> query;  // of the last retrieval, [num_heads, head_dim]
+  std::int64_t step = 0;     // of the last retrieval
+  RetrievalTicket ticket = 0;
+  BlockRange between;  // what is chosen from
+  std::int64_t k = 0;
+  BlockChooser chooser;
+  Lists chosen;  // by KV head, of the last retrieval
+  LayerSelection selection;
+  // Of what was not chosen, by query head, as the chooser left it.
+  std::vector<float> rest_log_weights;  // -inf: nothing
+  std::vector<float> rest_values;       // [num_heads, head_dim]
+  std::vector<float> used_log_weights;  // of the selection in use
+  std::vector<float> used_values;
+};
+
+float LogSum(std::span<const float> logs) {
+  const float largest = *std::max_element(logs.begin(), logs.end());
+  float sum = 0;
+  for (const float value : logs) sum += std::exp(value - largest);
+  return largest + std::log(sum);
+}
+
+// The least cosine of a head's query with its query then.
+float LeastCosine(std::span<const float> now, std::span<const float> then, std::size_t dim) {
+  float least = 1;
+  for (std::size_t at = 0; at < now.size(); at += dim) {
+    const auto product = [&](std::span<const float> a, std::span<const float> b) {
+      return std::inner_product(a.begin() + at, a.begin() + at + dim, b.begin() + at, 0.0f);
+    };
+    const float norms = std::sqrt(product(now, now) * product(then, then));
+    if (norms > 0) least = std::min(least, product(now, then) / norms);
+  }
+  return least;
+}
+
+class AdaptiveAttention final : public SparseAttention {
+ public:
+  explicit AdaptiveAttention(const AdaptiveOptions& options) : options_(options) {}
+
+  RepresentationSpec Representations() const override {
+    return {.part_tokens = static_cast<int>(options_.part_tokens),
+            .variance = options_.variance,
+            .value_mean = options_.estimate,
+            .type = options_.type};
+  }
+
+  std::int64_t ResidentBlocks(const SequenceShape& shape) const override {
+    if (!IsSparse(shape) || options_.dense_layers > 0) return shape.num_blocks();
+    return ResidentBetween(options_.windows, options_.sparse_ratio, options_.retrieval_stride + 2,
+                           shape);
+  }
+
+  void AttentionBegin(AttentionStep& step) override {
+    Layer& layer = LayerOf(layers_, step);
+    if (!IsSparseAt(step)) return layer.selection.Attend(step);
+    if (layer.selection.loading()) {
+      Adopt(step, layer);
+    } else if (Turned(step, layer)) {
+      StartRetrieval(step, layer);
+      StartLoad(step, layer);
+      Adopt(step, layer);
+    }
+    layer.selection.Attend(step);
+    if (options_.estimate) AddEstimates(step, layer);
+  }
+
+  void AttentionEnd(AttentionStep& step) override {
+    if (!IsSparseAt(step)) return;
+    Layer& layer = LayerOf(layers_, step);
+    if (layer.ticket != 0) {
+      StartLoad(step, layer);
+    } else if (Due(step, layer)) {
+      StartRetrieval(step, layer);
+      if (step.step() == 0) StartLoad(step, layer);
+    }
+  }
+
+  bool Widen() override {
+    if (options_.sparse_ratio >= 1) return false;
+    options_.sparse_ratio = std::min(1.0, std::max(0.01, 2 * options_.sparse_ratio));
+    return true;
+  }
+
+ private:
+  bool IsSparse(const SequenceShape& shape) const {
+    return shape.prompt_tokens / shape.block_tokens >= options_.min_blocks;
+  }
+  bool IsSparseAt(const AttentionStep& step) const {
+    return IsSparse(step.shape()) && step.layer() >= options_.dense_layers;
+  }
+
+  bool Due(const AttentionStep& step, const Layer& layer) const {
+    if (step.step() == 0) return true;
+    if (layer.selection.loading()) return false;
+    const bool my_turn = (step.step() + step.layer()) % options_.retrieval_stride == 0;
+    return my_turn || step.step() - layer.step >= options_.retrieval_stride;
+  }
+
+  bool Turned(const AttentionStep& step, const Layer& layer) const {
+    if (layer.ticket != 0 || options_.turn <= -1) return false;
+    return LeastCosine(step.query(), layer.query, static_cast<std::size_t>(step.shape().head_dim)) <
+           options_.turn;
+  }
+
+  // All sealed blocks are scored, so that shares are of the whole; what is chosen lies between the
+  // windows.
+  void StartRetrieval(AttentionStep& step, Layer& layer) {
+    const SequenceShape& shape = step.shape();
+    layer.query.assign(step.query().begin(), step.query().end());
+    layer.step = step.step();
+    layer.between = BlocksBetween(options_.windows, shape);
+    layer.k = Share(layer.between.size(), options_.sparse_ratio);
+    layer.chosen.resize(static_cast<std::size_t>(shape.num_kv_heads));
+    layer.rest_log_weights.resize(static_cast<std::size_t>(shape.num_heads));
+    layer.rest_values.resize(step.query().size());
+    if (!layer.chooser) {
+      layer.chooser = [this, &layer](const RepresentationView& view, BlockRange,
+                                     const ScoreRows& scores,
+                                     std::span<std::vector<BlockIndex>> lists) {
+        Choose(view, scores, layer, lists);
+      };
+    }
+    layer.ticket = step.StartRetrieval(
+        {.candidates = {0, static_cast<BlockIndex>(shape.sealed_blocks)},
+         .query = layer.query,
+         .score_of = ScoreOf::kHead,
+         .rule = {.kind = ScoreRule::Kind::kLogMass,
+                  .factor = 1.0f / std::sqrt(static_cast<float>(shape.head_dim))},
+         .num_scores = shape.num_heads,
+         .num_lists = shape.num_kv_heads,
+         .chooser = &layer.chooser});
+  }
+
+  void Choose(const RepresentationView& view, const ScoreRows& scores, Layer& layer,
+              std::span<std::vector<BlockIndex>> lists) const {
+    const int group = static_cast<int>(layer.rest_log_weights.size()) / view.num_kv_heads;
+    for (int head = 0; head < view.num_kv_heads; ++head) {
+      std::vector<BlockIndex>& list = lists[static_cast<std::size_t>(head)];
+      ChooseForHead(scores, layer, head, group, &list);
+      for (int r = head * group; options_.estimate && r < (head + 1) * group; ++r) {
+        EstimateRest(view, scores.row(r), layer, list, head, r);
+      }
+      layer.chosen[static_cast<std::size_t>(head)] = list;
+    }
+  }
+
+  // Leaves in `scores` the log of each block's estimated share.
+  void ChooseForHead(const ScoreRows& scores, const Layer& layer, int kv_head, int group,
+                     std::vector<BlockIndex>* list) const {
+    list->clear();
+    const BlockRange between = layer.between;
+    const auto count = static_cast<std::size_t>(between.size());
+    if (count == 0) return;
+    std::vector<float> share(count);
+    std::vector<float> covered(static_cast<std::size_t>(group));
+    for (int r = 0; r < group; ++r) {
+      const std::span<const float> row = scores.row(kv_head * group + r);
+      const float whole = LogSum(row);
+      float outside = 0;
+      for (std::size_t b = 0; b < row.size(); ++b) {
+        const float part = std::exp(row[b] - whole);
+        const auto at = static_cast<std::int64_t>(b);
+        if (at < between.begin || at >= between.end) {
+          outside += part;
+        } else {
+          float& largest = share[b - static_cast<std::size_t>(between.begin)];
+          largest = std::max(largest, part);
+        }
+      }
+      covered[static_cast<std::size_t>(r)] = outside;
+    }
+    for (const BlockIndex block : layer.chosen[static_cast<std::size_t>(kv_head)]) {
+      if (block >= between.begin && block < between.end) {
+        share[static_cast<std::size_t>(block - between.begin)] *= static_cast<float>(options_.stay);
+      }
+    }
+    std::vector<BlockIndex> order(count);
+    std::iota(order.begin(), order.end(), between.begin);
+    const auto k = static_cast<std::size_t>(std::min<std::int64_t>(layer.k, between.size()));
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(),
+                      [&](BlockIndex a, BlockIndex b) {
+                        const float x = share[static_cast<std::size_t>(a - between.begin)];
+                        const float y = share[static_cast<std::size_t>(b - between.begin)];
+                        return x != y ? x > y : a < b;
+                      });
+    for (std::size_t i = 0; i < k; ++i) {
+      const bool enough = *std::min_element(covered.begin(), covered.end()) >= options_.top_p;
+      if (enough && k < count) break;
+      list->push_back(order[i]);
+      for (int r = 0; r < group; ++r) {
+        const std::span<const float> row = scores.row(kv_head * group + r);
+        covered[static_cast<std::size_t>(r)] +=
+            std::exp(row[static_cast<std::size_t>(order[i])] - LogSum(row));
+      }
+    }
+    std::sort(list->begin(), list->end());
+  }
+
+  // What the blocks between the windows that are not chosen weigh together, and their mean value.
+  void EstimateRest(const RepresentationView& view, std::span<const float> row, Layer& layer,
+                    std::span<const BlockIndex> list, int kv_head, int head) const {
+    const auto dim = static_cast<std::size_t>(view.head_dim);
+    float* value = layer.rest_values.data() + static_cast<std::size_t>(head) * dim;
+    std::fill_n(value, dim, 0.0f);
+    float largest = -INFINITY;
+    for (BlockIndex b = layer.between.begin; b < layer.between.end; ++b) {
+      if (!std::binary_search(list.begin(), list.end(), b)) {
+        largest = std::max(largest, row[static_cast<std::size_t>(b)]);
+      }
+    }
+    std::vector<float> one(dim);
+    float sum = 0;
+    for (BlockIndex b = layer.between.begin; b < layer.between.end; ++b) {
+      if (std::binary_search(list.begin(), list.end(), b)) continue;
+      const float weight = std::exp(row[static_cast<std::size_t>(b)] - largest);
+      if (weight < 1e-4f) continue;
+      sum += weight;
+      for (int part = 0; part < view.parts; ++part) {
+        ReadRow(view, view.value_mean, b, part, kv_head, one);
+        const float share = weight / static_cast<float>(view.parts);
+        for (std::size_t i = 0; i < dim; ++i) value[i] += share * one[i];
+      }
+    }
+    layer.rest_log_weights[static_cast<std::size_t>(head)] =
+        sum > 0 ? largest + std::log(sum) : -INFINITY;
+    for (std::size_t i = 0; sum > 0 && i < dim; ++i) value[i] /= sum;
+  }
+
+  void StartLoad(AttentionStep& step, Layer& layer) const {
+    const std::int64_t sealed = step.shape().sealed_blocks;
+    std::vector<Selection> selections;
+    for (const std::vector<BlockIndex>& list : step.Collect(std::exchange(layer.ticket, 0))) {
+      selections.push_back(SelectAround(layer.between, list, sealed));
+    }
+    layer.selection.Load(step, std::move(selections));
+  }
+
+  void Adopt(AttentionStep& step, Layer& layer) const {
+    layer.selection.Adopt(step);
+    layer.used_log_weights = layer.rest_log_weights;
+    layer.used_values = layer.rest_values;
+  }
+
+  void AddEstimates(AttentionStep& step, const Layer& layer) const {
+    const auto dim = static_cast<std::size_t>(step.shape().head_dim);
+    for (std::size_t head = 0; head < layer.used_log_weights.size(); ++head) {
+      if (std::isinf(layer.used_log_weights[head])) continue;
+      step.AddEstimate(static_cast<int>(head), layer.used_log_weights[head],
+                       std::span(layer.used_values).subspan(head * dim, dim));
+    }
+  }
+
+  AdaptiveOptions options_;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<SparseAttention>> CreateAdaptiveAttention(const Options& options) {
+  OptionReader reader("Adaptive", options);
+  AdaptiveOptions read;
+  read.windows = ReadWindows(reader);
+  read.min_blocks = reader.Int("min_blocks", read.min_blocks, 1, kMostWindowBlocks);
+  read.sparse_ratio = reader.Real("sparse_ratio", read.sparse_ratio, 0.0, 1.0);
+  read.top_p = reader.Real("top_p", read.top_p, 0.0, 1.0);
+  read.retrieval_stride = reader.Int("retrieval_stride", read.retrieval_stride, 1, kMostStride);
+  read.turn = reader.Real("turn", read.turn, -1.0, 1.0);
+  read.stay = reader.Real("stay", read.stay, 1.0, 1e6);
+  read.part_tokens = reader.Int("part_tokens", read.part_tokens, 0, 4096);
+  read.dense_layers = reader.Int("dense_layers", read.dense_layers, 0, 1 << 20);
+  read.variance = reader.Bool("variance", read.variance);
+  read.estimate = reader.Bool("estimate", read.estimate);
+  read.type = ReadRepresentationType(reader, read.type);
+  if (Status valid = reader.Finish(); !valid) return valid.error();
+  return std::unique_ptr<SparseAttention>(std::make_unique<AdaptiveAttention>(read));
+}
+
+}  // namespace esa
