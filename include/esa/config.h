@@ -75,6 +75,7 @@ struct EngineConfig {
   int threads = 0;                 // 0: all cores
   int retrieval_threads = 1;
   SparseConfig sparse = {};
+  std::vector<std::string> plugins = {};  // files that LLM::Open loads: esa/plugin.h
   AuditConfig audit = {};
   // Without storage_backends a folder of its own under the temporary directory takes what does
   // not fit in memory, and is removed at the end: nothing survives a restart.

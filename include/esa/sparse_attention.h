@@ -113,7 +113,8 @@ struct ScoreRule {
     kDot,        // q . mean
     kDeviation,  // q . mean + factor * sqrt(q^2 . variance)
     kLogMass,    // log of the part's sum of exp(factor * q . k), its keys taken as Gaussian with
-                 // independent channels: factor * q . mean + factor^2 / 2 * q^2 . variance + log n
+                 // independent channels: factor * q . mean + factor^2 / 2 * q^2 . variance + log n;
+                 // as all equal where no variance is kept
     kBounds,     // sum over channels of max(q * lower, q * upper): no key of the part scores higher
     kCodes,      // the largest number of equal code bits of a token, in [0, code_bits]
   };  // A block's score is its best part's; for kLogMass the log of the sum of its parts.

@@ -43,6 +43,7 @@ TEST_F(ConfigFile, NativeFieldsOfJson) {
     "model": "m", "kv_memory": "512MiB", "block_tokens": 32, "kv_dtype": "f32",
     "prefill_chunk_tokens": 256, "threads": 2, "retrieval_threads": 3, "tenant": "t",
     "sparse": {"name": "ESA", "options": {"sparse_ratio": 0.1}},
+    "plugins": ["./libmine.so", "/b.so"],
     "audit": {"every": 4, "threshold": 0.25, "action": "widen"},
     "store": {"backend": "memory", "storage_backends": ["/a", "/b"], "capacity": "2GB",
               "io_direct": true, "io_threads": 8, "timeout_ms": 10}})");
@@ -56,6 +57,7 @@ TEST_F(ConfigFile, NativeFieldsOfJson) {
   EXPECT_EQ(config_.retrieval_threads, 3);
   EXPECT_EQ(config_.tenant, "t");
   EXPECT_EQ(std::get<double>(config_.sparse.options.at("sparse_ratio")), 0.1);
+  EXPECT_THAT(config_.plugins, ElementsAre("./libmine.so", "/b.so"));
   EXPECT_EQ(config_.audit.every, 4);
   EXPECT_EQ(config_.audit.threshold, 0.25);
   EXPECT_EQ(config_.audit.action, AuditAction::kWiden);
@@ -135,6 +137,8 @@ TEST_F(ConfigFile, UnknownKeysAreNamedAtEveryLevel) {
 }
 
 TEST_F(ConfigFile, WrongValuesSayWhatWasFoundAndExpected) {
+  EXPECT_THAT(ErrorOf("a.yaml", "plugins: [libmine.so, 5]\n"),
+              HasSubstr("a.yaml: plugins: found [\"libmine.so\",5], expected a list of texts"));
   EXPECT_THAT(ErrorOf("a.yaml", "block_tokens: many\n"),
               HasSubstr("block_tokens: found \"many\", expected a whole number from 2 to 4096"));
   EXPECT_THAT(ErrorOf("a.yaml", "kv_memory: 3 parsecs\n"), HasSubstr("kv_memory: size: found"));

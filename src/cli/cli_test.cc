@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "cli/testing/cli_fixture.h"
 
@@ -156,6 +157,64 @@ TEST_F(CliWithModel, GeneratesAndAnswersRecords) {
   EXPECT_EQ(nlohmann::json::parse(again.out).at("resumed"), 3);
   EXPECT_EQ(nlohmann::json::parse(again.out).at("score"),
             nlohmann::json::parse(first.out).at("score"));
+}
+
+TEST_F(CliWithModel, GeneratesRulersTasksByLength) {
+  const std::string out = folder_ + "/ruler";
+  const std::string generate = "eval generate --count 2 --model " + model_ + " --out ";
+  const Outcome all = Run(generate + out + " --task all,needle --tokens 1500,2500");
+  ASSERT_EQ(all.code, 0) << all.err;
+  EXPECT_THAT(all.err, HasSubstr("without qa_1, qa_2: give --qa-data FILE"));
+  std::size_t files = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(out)) ++files;
+  EXPECT_EQ(files, 2 * 12u);
+  const std::string line = ReadAll(out + "/vt_2500.jsonl");
+  const auto record = nlohmann::json::parse(line.substr(0, line.find('\n')));
+  EXPECT_EQ(record.at("dataset"), "vt");
+  EXPECT_EQ(record.at("tokens"), 2500);
+  EXPECT_LE(record.at("length"), 2500);
+  EXPECT_GT(record.at("length"), 2400);
+
+  const Outcome scored =
+      Run("eval --dataset niah_single_1 --json --sparse dense --model " + model_ + " --data " +
+          out + "/niah_single_1_1500.jsonl --out " + folder_ + "/r");
+  ASSERT_EQ(scored.code, 0) << scored.err;
+  EXPECT_EQ(nlohmann::json::parse(scored.out).at("records"), 2);
+}
+
+TEST_F(CliWithModel, GeneratesANeedleAtEachDepth) {
+  const std::string out = folder_ + "/depths.jsonl";
+  const std::string generate =
+      "eval generate --count 2 --tokens 1500 --depth 0,0.5,1 --model " + model_ + " --out " + out;
+  ASSERT_EQ(Run(generate + " --task niah_single_2").code, 0);
+  const std::string lines = ReadAll(out);
+  std::vector<std::string> ids;
+  for (std::size_t at = 0; at < lines.size(); at = lines.find('\n', at) + 1) {
+    const auto record = nlohmann::json::parse(lines.substr(at, lines.find('\n', at) - at));
+    ids.push_back(record.at("_id").get<std::string>());
+    EXPECT_EQ(record.at("depth"), (ids.size() - 1) % 3 * 0.5);
+  }
+  EXPECT_EQ(ids.size(), 6u);
+  EXPECT_EQ(ids[1], "niah_single_2-1500-0-0-0.5");
+  // A task without a depth is not written three times over.
+  ASSERT_EQ(Run(generate + " --task vt").code, 0);
+  const std::string chains = ReadAll(out);
+  EXPECT_EQ(std::count(chains.begin(), chains.end(), '\n'), 2);
+}
+
+TEST_F(CliWithModel, WhatCannotBeGeneratedIsNamed) {
+  const std::string generate = "eval generate --out " + folder_ + "/x --model " + model_;
+  EXPECT_THAT(ErrorOf(generate + " --task qa_2", 2),
+              AllOf(HasSubstr("task qa_2"), HasSubstr("HotpotQA"), HasSubstr("--qa-data FILE")));
+  EXPECT_THAT(ErrorOf(generate + " --task vt --tokens 200", 2),
+              HasSubstr("task vt: 200 tokens are too few"));
+  EXPECT_THAT(ErrorOf(generate + " --task niah_single_2 --haystack /no/essay", 1),
+              HasSubstr("/no/essay"));
+  EXPECT_THAT(ErrorOf(generate + " --task vt --depth 0,2", 2), HasSubstr("--depth"));
+  const std::string file = Write("file", "");
+  EXPECT_THAT(
+      ErrorOf("eval generate --task vt,cwe --tokens 2000 --model " + model_ + " --out " + file, 1),
+      HasSubstr(file + ": cannot be made a folder"));
 }
 
 TEST_F(CliWithModel, RunPrintsTextAndStats) {

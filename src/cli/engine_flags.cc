@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "base/text_file.h"
 #include "esa/metrics.h"
+#include "esa/plugin.h"
 #include "esa/sparse_attention.h"
 
 namespace esa::cli {
@@ -47,6 +48,10 @@ void EngineFlags::AddTo(CLI::App* command) {
       ->add_option("--sparse-config", sparse_config,
                    "Its options, such as '{\"sparse_ratio\": 0.2}'")
       ->type_name("JSON")
+      ->group(kGroup);
+  command->add_option("--plugin", plugins, "Library with attention algorithms of your own")
+      ->type_name("FILE")
+      ->allow_extra_args(false)
       ->group(kGroup);
   command->add_option("--store", store, "Folder for KV blocks, kept; several spread the load")
       ->type_name("DIR")
@@ -145,6 +150,10 @@ Result<EngineConfig> EngineFlags::Resolve() const {
         "no model is named: give --model DIR, set MODEL_PATH, or write model "
         "into the --config file");
   }
+  config.plugins.insert(config.plugins.end(), plugins.begin(), plugins.end());
+  for (const std::string& path : config.plugins) {
+    ESA_RETURN_IF_ERROR(LoadSparseAttentionPlugin(path));
+  }
   // Before the weights are read: a mistake here should not cost that time.
   ESA_ASSIGN_OR_RETURN(const auto trial,
                        CreateSparseAttention(config.sparse.name, config.sparse.options));
@@ -155,6 +164,7 @@ std::map<std::string, std::string> DescribeSettings(const EngineConfig& config) 
   return {{"model", config.model_dir},
           {"sparse", config.sparse.name},
           {"sparse_options", OptionsText(config.sparse.options)},
+          {"plugins", fmt::format("{}", fmt::join(config.plugins, " "))},
           {"block_tokens", fmt::format("{}", config.block_tokens)},
           {"kv_dtype", config.kv_dtype == KvDtype::kF32 ? "f32" : "bf16"},
           {"audit", fmt::format("{} {} {}", config.audit.every, config.audit.threshold,

@@ -17,6 +17,7 @@ struct EngineFlags {
   std::string config_file;
   std::optional<std::string> sparse;
   std::optional<std::string> sparse_config;  // JSON
+  std::vector<std::string> plugins;
   std::vector<std::string> store;
   std::optional<std::string> kv_memory;
   std::optional<std::string> kv_dtype;
@@ -33,8 +34,9 @@ struct EngineFlags {
   void AddTo(CLI::App* command);
   void AddMetricsTo(CLI::App* command);
 
-  // Flags over environment over file over defaults. Errors are of usage: a wrong configuration
-  // file or environment, an unknown algorithm or option of one, or no model named anywhere.
+  // Flags over environment over file over defaults; loads the plug-ins they name. Errors are of
+  // usage: a wrong configuration file or environment, an unknown algorithm or option of one, or no
+  // model named anywhere.
   Result<EngineConfig> Resolve() const;
 
   // Leaves what the store has counted in the file of --metrics, where one is named.

@@ -12,8 +12,9 @@ EvaluationModel AsEvaluationModel(LLM* llm, const Tokenizer* tokenizer) {
     if (!completions) return completions.error();
     return std::move(completions->front());
   };
+  // LongBench counts the tokens that begin a text as part of the prompt it cuts.
   model.codec.encode = [tokenizer](std::string_view text) -> Result<std::vector<std::int32_t>> {
-    return tokenizer->Encode(text, {.add_special_tokens = false, .parse_special = true});
+    return tokenizer->Encode(text, {.add_special_tokens = true, .parse_special = true});
   };
   model.codec.decode = [tokenizer](const std::vector<std::int32_t>& ids) {
     return tokenizer->Decode(ids);

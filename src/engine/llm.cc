@@ -14,6 +14,7 @@
 #include "engine/sampler.h"
 #include "engine/scratch_folder.h"
 #include "engine/stopwatch.h"
+#include "esa/plugin.h"
 #include "model/chat_template.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
@@ -248,6 +249,9 @@ LLM::~LLM() = default;
 
 Result<std::unique_ptr<LLM>> LLM::Open(const EngineConfig& config) {
   ESA_RETURN_IF_ERROR(CheckEngineConfig(config));
+  for (const std::string& path : config.plugins) {
+    ESA_RETURN_IF_ERROR(LoadSparseAttentionPlugin(path));
+  }
   ESA_RETURN_IF_ERROR(
       [&]() -> Status {  // a wrong name or option is said before the weights are read
         auto probe = CreateSparseAttention(config.sparse.name, config.sparse.options);

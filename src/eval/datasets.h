@@ -1,7 +1,8 @@
 // The data sets that eval knows: how each is asked, cut and scored. One row a data set.
 //
-// Names and scoring are those of LongBench (https://github.com/THUDM/LongBench); needle, multikey
-// and kv_recall are this project's generated tasks.
+// Names and scoring are those of LongBench (https://github.com/THUDM/LongBench) and of RULER
+// (https://github.com/NVIDIA/RULER); needle, multikey and kv_recall are this project's generated
+// tasks.
 #pragma once
 
 #include <span>
@@ -23,6 +24,9 @@ struct Dataset {
 };
 
 std::span<const Dataset> Datasets();
+
+// The 21 of LongBench.
+std::span<const Dataset> LongBenchDatasets();
 
 // Error: unknown; the message lists the known ones.
 Result<Dataset> FindDataset(std::string_view name);

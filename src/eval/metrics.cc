@@ -5,56 +5,22 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iterator>
+#include <string_view>
 
 #include "base/status_macros.h"
 #include "eval/chinese_segmenter.h"
-#include "eval/unicode_text.h"
+#include "eval/metrics/code_similarity.h"
+#include "eval/metrics/label_match.h"
+#include "eval/metrics/rouge.h"
+#include "eval/metrics/token_f1.h"
+#include "eval/ruler/string_match.h"
 
 namespace esa {
 namespace {
 
-// What LongBench takes for punctuation in Chinese text beside ASCII's. The guillemet-like opening
-// mark U+300A is not among them there, its closing counterpart is.
-constexpr std::u32string_view kChinesePunctuation =
-    U"！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】〔"
-    U"〕〖〗〘〙〚〛〜〝〞〟〰〾〿"
-    U"–—‘’‛“”„‟…‧﹏.";
-
-bool IsPunctuation(char32_t c) {
-  return IsAsciiPunctuation(c) || kChinesePunctuation.find(c) != std::u32string_view::npos;
-}
-
-bool IsArticle(std::u32string_view word) { return word == U"a" || word == U"an" || word == U"the"; }
-
-// A space in place of every article that stands alone.
-std::u32string WithoutArticles(std::u32string_view text) {
-  std::u32string out;
-  for (std::size_t begin = 0; begin < text.size();) {
-    std::size_t end = begin;
-    while (end < text.size() && IsPythonWord(text[end])) ++end;
-    if (end == begin) {
-      out.push_back(text[begin++]);
-      continue;
-    }
-    const std::u32string_view word = text.substr(begin, end - begin);
-    out += IsArticle(word) ? std::u32string_view(U" ") : word;
-    begin = end;
-  }
-  return out;
-}
-
-std::vector<std::u32string> ChineseTokens(std::string_view text,
-                                          const ChineseSegmenter& segmenter) {
-  std::vector<std::u32string> tokens;
-  for (const std::u32string& word : segmenter.Cut(text)) {
-    std::u32string token;
-    for (const char32_t c : ToLower(word)) {
-      if (!IsPunctuation(c) && !IsSpace(c)) token.push_back(c);
-    }
-    if (!token.empty()) tokens.push_back(std::move(token));
-  }
-  return tokens;
-}
+using TextMetric = double (*)(std::string_view prediction, std::string_view answer);
+using ChineseMetric = double (*)(std::string_view prediction, std::string_view answer,
+                                 const ChineseSegmenter& segmenter);
 
 std::string_view FirstLine(std::string_view text) {
   text.remove_prefix(std::min(text.find_first_not_of('\n'), text.size()));
@@ -62,45 +28,6 @@ std::string_view FirstLine(std::string_view text) {
 }
 
 }  // namespace
-
-std::u32string NormalizeEnglish(std::string_view text) {
-  std::u32string kept;
-  for (const char32_t c : ToLower(DecodeUtf8(text))) {
-    if (!IsAsciiPunctuation(c)) kept.push_back(c);
-  }
-  std::u32string joined;
-  for (const std::u32string& word : SplitWords(WithoutArticles(kept))) {
-    if (!joined.empty()) joined += U' ';
-    joined += word;
-  }
-  return joined;
-}
-
-double TokenF1(std::vector<std::u32string> prediction, std::vector<std::u32string> answer) {
-  std::sort(prediction.begin(), prediction.end());
-  std::sort(answer.begin(), answer.end());
-  std::vector<std::u32string> common;
-  std::set_intersection(prediction.begin(), prediction.end(), answer.begin(), answer.end(),
-                        std::back_inserter(common));
-  if (common.empty()) return 0.0;
-  const double same = static_cast<double>(common.size());
-  const double precision = same / static_cast<double>(prediction.size());
-  const double recall = same / static_cast<double>(answer.size());
-  return 2 * precision * recall / (precision + recall);
-}
-
-double QaF1(std::string_view prediction, std::string_view answer) {
-  return TokenF1(SplitWords(NormalizeEnglish(prediction)), SplitWords(NormalizeEnglish(answer)));
-}
-
-double QaF1Chinese(std::string_view prediction, std::string_view answer,
-                   const ChineseSegmenter& segmenter) {
-  return TokenF1(ChineseTokens(prediction, segmenter), ChineseTokens(answer, segmenter));
-}
-
-double Exact(std::string_view prediction, std::string_view answer) {
-  return NormalizeEnglish(prediction) == NormalizeEnglish(answer) ? 1.0 : 0.0;
-}
 
 double MeanScore(std::span<const double> scores) {
   if (scores.empty()) return 0.0;
@@ -112,66 +39,115 @@ double MeanScore(std::span<const double> scores) {
   return std::strtod(fmt::format("{:.2f}", percent).c_str(), nullptr);
 }
 
+struct Scorer::Sample {
+  std::string_view prediction;
+  std::span<const std::string> answers;
+  const std::optional<std::vector<std::string>>& all_classes;
+  const ChineseSegmenter* segmenter;  // null where the metric needs none
+
+  template <TextMetric kMetric>
+  static Result<double> Best(const Sample& sample) {
+    double best = 0;
+    for (const std::string& answer : sample.answers) {
+      best = std::max(best, kMetric(sample.prediction, answer));
+    }
+    return best;
+  }
+
+  template <TextMetric kMetric>
+  static Result<double> Mean(const Sample& sample) {
+    if (sample.answers.empty()) return 0.0;
+    double sum = 0;
+    for (const std::string& answer : sample.answers) sum += kMetric(sample.prediction, answer);
+    return sum / static_cast<double>(sample.answers.size());
+  }
+
+  template <ChineseMetric kMetric>
+  static Result<double> BestChinese(const Sample& sample) {
+    double best = 0;
+    for (const std::string& answer : sample.answers) {
+      best = std::max(best, kMetric(sample.prediction, answer, *sample.segmenter));
+    }
+    return best;
+  }
+
+  static Result<double> Retrieval(const Sample& sample, std::string_view label) {
+    double best = 0;
+    for (const std::string& answer : sample.answers) {
+      ESA_ASSIGN_OR_RETURN(const double score, RetrievalMatch(sample.prediction, answer, label));
+      best = std::max(best, score);
+    }
+    return best;
+  }
+
+  static Result<double> Classification(const Sample& sample) {
+    if (!sample.all_classes) {
+      return DataError("field \"all_classes\": found nothing, expected a list of texts");
+    }
+    double best = 0;
+    for (const std::string& answer : sample.answers) {
+      best = std::max(best, ClassificationMatch(sample.prediction, answer, *sample.all_classes));
+    }
+    return best;
+  }
+};
+
 struct Scorer::MetricRow {
   std::string_view name;
   Metric metric;
-  bool needs_segmenter;
+  bool needs_segmenter = false;
 };
 
 const Scorer::MetricRow Scorer::kMetrics[] = {
-    {"qa_f1",
-     [](std::string_view prediction, std::string_view answer, const ChineseSegmenter*) {
-       return QaF1(prediction, answer);
-     },
-     false},
-    {"qa_f1_zh",
-     [](std::string_view prediction, std::string_view answer, const ChineseSegmenter* segmenter) {
-       return QaF1Chinese(prediction, answer, *segmenter);
-     },
-     true},
-    {"exact",
-     [](std::string_view prediction, std::string_view answer, const ChineseSegmenter*) {
-       return Exact(prediction, answer);
-     },
-     false},
+    {"qa_f1", Sample::Best<QaF1>},
+    {"qa_f1_zh", Sample::BestChinese<QaF1Chinese>, true},
+    {"rouge", Sample::Best<Rouge>},
+    {"rouge_zh", Sample::BestChinese<RougeChinese>, true},
+    {"classification", Sample::Classification},
+    {"count", Sample::Best<CountMatch>},
+    {"retrieval", [](const Sample& sample) { return Sample::Retrieval(sample, "Paragraph "); }},
+    {"retrieval_zh", [](const Sample& sample) { return Sample::Retrieval(sample, "段落"); }},
+    {"code_similarity", Sample::Best<CodeSimilarity>},
+    {"exact", Sample::Best<Exact>},
+    {"string_match_all", Sample::Mean<ruler::StringMatch>},
+    {"string_match_part", Sample::Best<ruler::StringMatch>},
 };
 
-Scorer::Scorer(Metric metric, bool first_line_only, std::unique_ptr<ChineseSegmenter> segmenter)
+Scorer::Scorer(Metric metric, bool first_line_only,
+               std::shared_ptr<const ChineseSegmenter> segmenter)
     : metric_(metric), first_line_only_(first_line_only), segmenter_(std::move(segmenter)) {}
 Scorer::~Scorer() = default;
 Scorer::Scorer(Scorer&&) noexcept = default;
 
-Result<Scorer> Scorer::Create(const Dataset& dataset) {
-  const auto row_of = [](std::string_view metric) {
-    return std::find_if(std::begin(kMetrics), std::end(kMetrics),
-                        [&](const MetricRow& row) { return row.name == metric; });
-  };
-  const MetricRow* row = row_of(dataset.metric);
+Result<Scorer> Scorer::Create(const Dataset& dataset,
+                              std::shared_ptr<const ChineseSegmenter> segmenter) {
+  const MetricRow* row =
+      std::find_if(std::begin(kMetrics), std::end(kMetrics),
+                   [&](const MetricRow& other) { return other.name == dataset.metric; });
   if (row == std::end(kMetrics)) {
-    std::string scored;
-    for (const Dataset& other : Datasets()) {
-      if (row_of(other.metric) == std::end(kMetrics)) continue;
-      scored += scored.empty() ? "" : ", ";
-      scored += other.name;
-    }
-    return Unsupported(
-        fmt::format("dataset {}: its metric {} is not available; data sets that can be scored: {}",
-                    dataset.name, dataset.metric, scored));
+    return Unsupported(fmt::format("dataset {}: its metric \"{}\" is not available", dataset.name,
+                                   dataset.metric));
   }
-  std::unique_ptr<ChineseSegmenter> segmenter;
-  if (row->needs_segmenter) {
+  if (row->needs_segmenter && segmenter == nullptr) {
     ESA_ASSIGN_OR_RETURN(segmenter, ChineseSegmenter::Load(ChineseSegmenter::DefaultFolder()));
   }
   return Scorer(row->metric, dataset.first_line_only, std::move(segmenter));
 }
 
-double Scorer::Score(std::string_view prediction, std::span<const std::string> answers) const {
-  if (first_line_only_) prediction = FirstLine(prediction);
-  double best = 0;
-  for (const std::string& answer : answers) {
-    best = std::max(best, metric_(prediction, answer, segmenter_.get()));
-  }
-  return best;
+Result<double> Scorer::Score(const Prediction& prediction) const {
+  const std::string_view text = prediction.pred;
+  return metric_({.prediction = first_line_only_ ? FirstLine(text) : text,
+                  .answers = prediction.answers,
+                  .all_classes = prediction.all_classes,
+                  .segmenter = segmenter_.get()});
+}
+
+Status Scorer::Check(const Record& record) const {
+  const Prediction nothing{
+      .pred = "", .answers = record.answers, .all_classes = record.all_classes, .length = 0};
+  const auto score = Score(nothing);
+  if (!score) return score.error();
+  return {};
 }
 
 }  // namespace esa

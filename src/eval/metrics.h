@@ -1,31 +1,16 @@
-// How predictions are scored: LongBench's metrics, and exact match for generated tasks.
+// How predictions are scored: by the metric of their data set.
 #pragma once
 
 #include <memory>
 #include <span>
-#include <string>
-#include <string_view>
-#include <vector>
 
 #include "esa/result.h"
 #include "eval/datasets.h"
+#include "eval/records.h"
 
 namespace esa {
 
 class ChineseSegmenter;
-
-// Lower case, without punctuation, English articles and superfluous space.
-std::u32string NormalizeEnglish(std::string_view text);
-
-// Harmonic mean of precision and recall over the bag of tokens, in [0, 1].
-double TokenF1(std::vector<std::u32string> prediction, std::vector<std::u32string> answer);
-
-double QaF1(std::string_view prediction, std::string_view answer);
-double QaF1Chinese(std::string_view prediction, std::string_view answer,
-                   const ChineseSegmenter& segmenter);
-
-// 1 where the normalised texts are equal, else 0.
-double Exact(std::string_view prediction, std::string_view answer);
 
 // Mean times 100, rounded to two decimals: the number that LongBench reports. 0 for none.
 double MeanScore(std::span<const double> scores);
@@ -33,27 +18,35 @@ double MeanScore(std::span<const double> scores);
 // Scores the predictions of one data set. Threading: immutable; any thread.
 class Scorer {
  public:
-  // Errors: a metric that is not here yet (named, with the data sets that can be scored), or
-  // missing word lists of the Chinese metrics.
-  static Result<Scorer> Create(const Dataset& dataset);
+  // `segmenter` is for Chinese metrics; where it is null and one is due, jieba's word lists are
+  // read. Errors: an unknown metric, missing word lists.
+  static Result<Scorer> Create(const Dataset& dataset,
+                               std::shared_ptr<const ChineseSegmenter> segmenter = nullptr);
 
   ~Scorer();
   Scorer(Scorer&&) noexcept;
 
-  // The best over all answers, in [0, 1]; 0 where there are none.
-  double Score(std::string_view prediction, std::span<const std::string> answers) const;
+  // In [0, 1]. Most metrics take the best over all answers; 0 where there are none. Error: the
+  // metric needs something of the answers or classes that is not there.
+  Result<double> Score(const Prediction& prediction) const;
+
+  // Whether the record's predictions can be scored, whatever they will be.
+  Status Check(const Record& record) const;
+
+  // To share with another scorer; may be null.
+  std::shared_ptr<const ChineseSegmenter> segmenter() const { return segmenter_; }
 
  private:
-  using Metric = double (*)(std::string_view prediction, std::string_view answer,
-                            const ChineseSegmenter* segmenter);
+  struct Sample;
+  using Metric = Result<double> (*)(const Sample& sample);
   struct MetricRow;
   static const MetricRow kMetrics[];
 
-  Scorer(Metric metric, bool first_line_only, std::unique_ptr<ChineseSegmenter> segmenter);
+  Scorer(Metric metric, bool first_line_only, std::shared_ptr<const ChineseSegmenter> segmenter);
 
   Metric metric_;
   bool first_line_only_;
-  std::unique_ptr<ChineseSegmenter> segmenter_;  // null where the metric needs none
+  std::shared_ptr<const ChineseSegmenter> segmenter_;  // owned with the scorers that share it
 };
 
 }  // namespace esa

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/json_text.h"
@@ -23,11 +24,16 @@ Result<nlohmann::json> ReadEntry(const std::string& path, std::string_view datas
   return DataError(fmt::format("{}: no entry for the data set \"{}\"", path, dataset));
 }
 
+bool IsOfLongBench(const Dataset& dataset) {
+  return std::ranges::any_of(LongBenchDatasets(),
+                             [&](const Dataset& other) { return other.name == dataset.name; });
+}
+
 }  // namespace
 
 Result<PromptStyle> ChoosePromptStyle(const Dataset& dataset, const std::string& longbench_folder) {
   PromptStyle style{std::string(dataset.prompt_template), dataset.max_tokens};
-  if (longbench_folder.empty() || dataset.metric == "exact") return style;
+  if (longbench_folder.empty() || !IsOfLongBench(dataset)) return style;
   const std::string prompts = longbench_folder + "/dataset2prompt.json";
   ESA_ASSIGN_OR_RETURN(const nlohmann::json prompt, ReadEntry(prompts, dataset.name));
   if (!prompt.is_string()) {

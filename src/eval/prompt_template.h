@@ -21,7 +21,8 @@ struct PromptStyle {
 };
 
 // The data set's own style, or that of a LongBench configuration folder (dataset2prompt.json,
-// dataset2maxlen.json) where `longbench_folder` is not empty. A generated task keeps its own.
+// dataset2maxlen.json) where `longbench_folder` is not empty. What is not of LongBench keeps its
+// own.
 Result<PromptStyle> ChoosePromptStyle(const Dataset& dataset, const std::string& longbench_folder);
 
 // {context} and {input} replaced by the record's fields, once: braces in them mean nothing.

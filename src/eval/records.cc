@@ -33,6 +33,8 @@ Result<std::vector<Record>> ReadRecords(const std::string& path, std::size_t lim
     record.dataset = line.OptionalText("dataset");
     record.language = line.OptionalText("language");
     record.id = line.OptionalText("_id");
+    record.depth = line.OptionalNumber("depth");
+    if (line.Has("tokens")) record.tokens = line.OptionalWhole("tokens");
     return limit == 0 || records.size() < limit;
   }));
   if (records.empty()) return DataError(path + ": no records in it");
@@ -53,14 +55,17 @@ Result<std::vector<Prediction>> ReadPredictions(const std::string& path) {
 }
 
 std::string ToJsonLine(const Record& record) {
-  return Dump({{"input", record.input},
-               {"context", record.context},
-               {"answers", record.answers},
-               {"length", record.length},
-               {"dataset", record.dataset},
-               {"language", record.language},
-               {"all_classes", TextsOrNull(record.all_classes)},
-               {"_id", record.id}});
+  OrderedJson object = {{"input", record.input},
+                        {"context", record.context},
+                        {"answers", record.answers},
+                        {"length", record.length},
+                        {"dataset", record.dataset},
+                        {"language", record.language},
+                        {"all_classes", TextsOrNull(record.all_classes)},
+                        {"_id", record.id}};
+  if (record.depth) object["depth"] = *record.depth;
+  if (record.tokens) object["tokens"] = *record.tokens;
+  return Dump(object);
 }
 
 std::string ToJsonLine(const Prediction& prediction) {

@@ -22,6 +22,9 @@ struct Record {
   std::string dataset;
   std::string language;
   std::string id;  // "_id"
+  // Of generated records, for reports by depth and length.
+  std::optional<double> depth = {};         // where the fact asked for stands: 0 first, 1 last
+  std::optional<std::int64_t> tokens = {};  // the length that was asked for
 };
 
 struct Prediction {

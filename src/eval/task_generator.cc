@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "eval/prompt_template.h"
+#include "eval/ruler/ruler_tasks.h"
 #include "eval/tasks/task_text.h"
 
 namespace esa {
@@ -106,28 +108,61 @@ std::int64_t CountWords(std::string_view text) {
 
 }  // namespace
 
-TaskGenerator::TaskGenerator(std::unique_ptr<TaskText> text) : text_(std::move(text)) {}
+TaskGenerator::TaskGenerator(std::unique_ptr<TaskText> text,
+                             std::unique_ptr<ruler::RulerTasks> ruler)
+    : text_(std::move(text)), ruler_(std::move(ruler)) {}
 TaskGenerator::~TaskGenerator() = default;
 TaskGenerator::TaskGenerator(TaskGenerator&&) noexcept = default;
 
+Result<TaskGenerator> TaskGenerator::Open(const TaskSources& sources) {
+  std::unique_ptr<TaskText> text;
+  ruler::SentenceSource filler = ruler::BuiltInSentence;
+  std::error_code ignored;
+  if (std::filesystem::exists(sources.tasks_json, ignored)) {
+    ESA_ASSIGN_OR_RETURN(TaskText loaded, TaskText::Load(sources.tasks_json));
+    text = std::make_unique<TaskText>(std::move(loaded));
+    filler = [words = text.get()](SplitMix64* rng) { return words->Filler(rng); };
+  }
+  ESA_ASSIGN_OR_RETURN(ruler::RulerTasks tasks,
+                       ruler::RulerTasks::Open(sources.haystack, sources.qa_data, filler));
+  return TaskGenerator(std::move(text), std::make_unique<ruler::RulerTasks>(std::move(tasks)));
+}
+
 Result<TaskGenerator> TaskGenerator::Load(const std::string& tasks_json) {
-  ESA_ASSIGN_OR_RETURN(TaskText text, TaskText::Load(tasks_json));
-  return TaskGenerator(std::make_unique<TaskText>(std::move(text)));
+  ESA_ASSIGN_OR_RETURN(TaskGenerator generator, Open({.tasks_json = tasks_json}));
+  if (generator.text_ == nullptr) return TaskText::Load(tasks_json).error();
+  return generator;
 }
 
 std::vector<std::string> TaskGenerator::Tasks() const {
   std::vector<std::string> names;
-  for (const auto& [name, shape] : text_->tasks()) names.push_back(name);
+  if (text_ != nullptr) {
+    for (const auto& [name, shape] : text_->tasks()) names.push_back(name);
+  }
+  for (std::string& name : RulerTaskNames()) names.push_back(std::move(name));
   return names;
+}
+
+std::vector<std::string> TaskGenerator::RulerTaskNames() { return ruler::RulerTasks::Names(); }
+
+bool TaskGenerator::IsRulerTask(const std::string& task) { return ruler::RulerTasks::Has(task); }
+
+bool TaskGenerator::CanMake(const std::string& task) const {
+  return ruler_->CanMake(task) || (text_ != nullptr && text_->tasks().contains(task));
 }
 
 Result<Record> TaskGenerator::Generate(const TaskRequest& request,
                                        const TokenCounter& count) const {
-  const auto shape = text_->tasks().find(request.task);
-  if (shape == text_->tasks().end()) {
-    return InvalidArgument(fmt::format("task \"{}\" is not known; known are: {}", request.task,
-                                       fmt::join(Tasks(), ", ")));
+  if (IsRulerTask(request.task)) {
+    return ruler_->Generate(request, StreamOf(request), count);
   }
+  if (CanMake(request.task)) return GenerateFact(request, count);
+  return InvalidArgument(fmt::format("task \"{}\" is not known; known are: {}", request.task,
+                                     fmt::join(Tasks(), ", ")));
+}
+
+Result<Record> TaskGenerator::GenerateFact(const TaskRequest& request,
+                                           const TokenCounter& count) const {
   SplitMix64 rng = StreamOf(request);
   ContextBuilder builder(*text_, count, &rng);
   const Fact asked = builder.Ask();
@@ -147,9 +182,11 @@ Result<Record> TaskGenerator::Generate(const TaskRequest& request,
         fmt::format("task {}: {} tokens are too few; its fact and question need {}", request.task,
                     request.tokens, request.tokens - budget + builder.used()));
   }
-  builder.AddFacts(shape->second, budget);
+  builder.AddFacts(text_->tasks().at(request.task), budget);
   builder.AddFiller(budget);
-  record.context = builder.Join(std::clamp(request.depth, 0.0, 1.0));
+  record.depth = std::clamp(request.depth.value_or(0.5), 0.0, 1.0);
+  record.tokens = request.tokens;
+  record.context = builder.Join(*record.depth);
   record.length = CountWords(record.context);
   return record;
 }

@@ -71,7 +71,10 @@ class GeneratedTask : public ::testing::Test {
 TEST_F(GeneratedTask, FillsTheBudgetAndAsksForItsFact) {
   const auto generator = Load(kTasks);
   ASSERT_TRUE(generator.ok()) << generator.error().message;
-  EXPECT_THAT(generator->Tasks(), ElementsAre("kv_recall", "multikey", "needle"));
+  const std::vector<std::string> tasks = generator->Tasks();
+  EXPECT_EQ(tasks.size(), 3 + TaskGenerator::RulerTaskNames().size());
+  EXPECT_THAT(std::vector<std::string>(tasks.begin(), tasks.begin() + 3),
+              ElementsAre("kv_recall", "multikey", "needle"));
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const auto record = generator->Generate(
         {.task = "needle", .tokens = 200, .depth = 0.5, .seed = seed}, CountWords);
@@ -141,6 +144,38 @@ TEST_F(GeneratedTask, OtherFactsResembleTheAskedOneButNeverNameIt) {
   EXPECT_GE(Occurrences(recall->context, " of "), 6);
 }
 
+TEST_F(GeneratedTask, RulersProseIsTheModelsFiller) {
+  const auto generator = Load(kTasks);
+  ASSERT_TRUE(generator.ok());
+  const auto record =
+      generator->Generate({.task = "niah_single_2", .tokens = 600, .seed = 2}, CountWords);
+  ASSERT_TRUE(record.ok()) << record.error().message;
+  EXPECT_GT(Occurrences(record->context, "Nothing happens."), 20);
+  EXPECT_GT(Occurrences(record->context, " and the "), 20);
+  EXPECT_EQ(Occurrences(record->context, " stood near "), 0);
+}
+
+TEST_F(GeneratedTask, RecordsKeepDepthAndTokensInAFile) {
+  const auto generator = Load(kTasks);
+  ASSERT_TRUE(generator.ok());
+  const auto record =
+      generator->Generate({.task = "needle", .tokens = 100, .depth = 0.25, .seed = 2}, CountWords);
+  ASSERT_TRUE(record.ok());
+  const std::string path = folder_ + "/records.jsonl";
+  std::ofstream(path) << ToJsonLine(*record) << "\n"
+                      << R"({"input": "i", "context": "c", "answers": []})"
+                      << "\n";
+  const auto records = ReadRecords(path);
+  ASSERT_TRUE(records.ok()) << records.error().message;
+  EXPECT_EQ((*records)[0].depth, 0.25);
+  EXPECT_EQ((*records)[0].tokens, 100);
+  EXPECT_FALSE((*records)[1].depth || (*records)[1].tokens);
+  EXPECT_EQ(ToJsonLine((*records)[1]).find("depth"), std::string::npos);
+  std::ofstream(path) << R"({"input": "i", "context": "c", "answers": [], "depth": "deep"})";
+  EXPECT_THAT(ReadRecords(path).error().message,
+              HasSubstr("field \"depth\": found string, expected a number"));
+}
+
 TEST_F(GeneratedTask, ManyRecordsSpreadTheirDepths) {
   const auto generator = Load(kTasks);
   ASSERT_TRUE(generator.ok());
@@ -163,6 +198,7 @@ TEST(ShippedTasks, AreReadAndAskedAsTheModelWasTrained) {
   std::string form = nlohmann::json::parse(file).at("forms").at("short").at("prompt");
   form.replace(form.find("{question}"), 10, "{input}");
   for (const std::string& task : generator->Tasks()) {
+    if (TaskGenerator::IsRulerTask(task)) continue;
     const auto dataset = FindDataset(task);
     ASSERT_TRUE(dataset.ok()) << dataset.error().message;
     EXPECT_EQ(dataset->prompt_template, form);
@@ -176,8 +212,9 @@ TEST_F(GeneratedTask, MistakesAreNamed) {
   ASSERT_TRUE(generator.ok());
   const auto unknown = generator->Generate({.task = "noodle", .tokens = 100}, CountWords);
   ASSERT_FALSE(unknown.ok());
-  EXPECT_EQ(unknown.error().message,
-            "task \"noodle\" is not known; known are: kv_recall, multikey, needle");
+  EXPECT_THAT(unknown.error().message,
+              StartsWith("task \"noodle\" is not known; known are: kv_recall, multikey, needle, "
+                         "niah_single_1, "));
   const auto small = generator->Generate({.task = "needle", .tokens = 5}, CountWords);
   ASSERT_FALSE(small.ok());
   EXPECT_THAT(small.error().message, HasSubstr("5 tokens are too few; its fact and question need"));

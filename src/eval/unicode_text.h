@@ -15,6 +15,7 @@ std::string EncodeUtf8(std::u32string_view text);
 
 bool IsSpace(char32_t c);             // str.isspace
 bool IsPythonWord(char32_t c);        // \w
+bool IsDecimalDigit(char32_t c);      // \d
 bool IsAsciiPunctuation(char32_t c);  // string.punctuation
 std::u32string ToLower(std::u32string_view text);
 

@@ -261,6 +261,52 @@ TEST(MeanKey, IsTheMeanOfWhatIsStored) {
   }
 }
 
+TEST(SummarizeSlice, DescribesWhatIsStoredOfAnyRange) {
+  constexpr int kTokens = 32;
+  constexpr int kDim = 6;
+  for (const KvDtype dtype : kDtypes) {
+    const SliceLayout layout = {kTokens, kDim, dtype};
+    RandomValues random(2);
+    std::vector<float> k = random.Normal(kTokens * kDim);
+    std::vector<float> v = random.Normal(kTokens * kDim);
+    std::vector<std::byte> slice(static_cast<std::size_t>(layout.slice_bytes()), std::byte{0xff});
+    AppendToSlice(layout, slice.data(), 0, kTokens, k.data(), v.data(), kDim);
+    if (dtype == KvDtype::kBf16) {
+      for (float& value : k) value = FloatFromBf16(Bf16FromFloat(value));
+      for (float& value : v) value = FloatFromBf16(Bf16FromFloat(value));
+    }
+    for (const int first : {0, 1, 6, 13}) {
+      for (const int count : {1, 2, 7, 8, 15, 19}) {
+        float out[5][kDim];
+        SummarizeSlice(layout, slice.data(), first, count,
+                       {out[0], out[1], out[2], out[3], out[4]});
+        for (int i = 0; i < kDim; ++i) {
+          double mean = 0, square = 0, value_mean = 0;
+          float lower = INFINITY, upper = -INFINITY;
+          for (int t = first; t < first + count; ++t) {
+            const auto at = static_cast<std::size_t>(t * kDim + i);
+            mean += double{k[at]} / count;
+            square += double{k[at]} * k[at] / count;
+            value_mean += double{v[at]} / count;
+            lower = std::min(lower, k[at]);
+            upper = std::max(upper, k[at]);
+          }
+          EXPECT_NEAR(out[0][i], mean, 1e-6);
+          EXPECT_NEAR(out[1][i], square - mean * mean, 2e-6);
+          EXPECT_EQ(out[2][i], lower);
+          EXPECT_EQ(out[3][i], upper);
+          EXPECT_NEAR(out[4][i], value_mean, 1e-6);
+        }
+        if (first > 0) continue;
+        // What a store keeps and what a table makes are the same bits.
+        float mean_key[kDim];
+        MeanKey(layout, slice.data(), count, mean_key);
+        EXPECT_TRUE(std::equal(mean_key, mean_key + kDim, out[0]));
+      }
+    }
+  }
+}
+
 TEST(AppendToSlice, WritesTheDocumentedLayout) {
   const SliceLayout layout = {4, 2, KvDtype::kBf16};
   std::vector<std::byte> slice(static_cast<std::size_t>(layout.slice_bytes()), std::byte{0xff});

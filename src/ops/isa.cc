@@ -21,6 +21,8 @@ struct Row {
 Kernels Avx512Bf16Kernels() {
   Kernels kernels = kAvx512Kernels;
   kernels.attend_bf16 = AttendBf16Avx512Bf16;
+  // Cooper Lake alone has bf16 without it.
+  if (__builtin_cpu_supports("avx512vpopcntdq")) kernels.code_matches = CodeMatchesAvx512Popcount;
   return kernels;
 }
 
@@ -29,7 +31,8 @@ bool ProcessorHas(Isa isa) {
     case Isa::kScalar:
       return true;
     case Isa::kAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("popcnt");
     case Isa::kAvx512:
       return ProcessorHas(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

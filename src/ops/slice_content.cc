@@ -1,6 +1,9 @@
 // Writing slices and describing them: the same bits on every processor.
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstring>
+#include <vector>
 
 #include "base/check.h"
 #include "ops/attention.h"
@@ -43,16 +46,24 @@ void AppendF32(const SliceLayout& layout, float* slice, int at, int count, const
   }
 }
 
-// Sum of value(t) over t in [0, count), in eight sums so that they can be added as vectors.
+// Sums over tokens are made of eight, so that they can be added as vectors: token t in sum t % 8.
+constexpr int kSums = 8;
+using Sums = std::array<float, kSums>;
+
+float Total(const Sums& sums) {
+  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
+// Sum of value(t) over t in [0, count).
 template <class Value>
 float SumOf(int count, Value value) {
-  std::array<float, 8> sums = {};
+  Sums sums = {};
   int t = 0;
-  for (; t + 8 <= count; t += 8) {
-    for (int j = 0; j < 8; ++j) sums[static_cast<std::size_t>(j)] += value(t + j);
+  for (; t + kSums <= count; t += kSums) {
+    for (int j = 0; j < kSums; ++j) sums[static_cast<std::size_t>(j)] += value(t + j);
   }
-  for (; t < count; ++t) sums[static_cast<std::size_t>(t % 8)] += value(t);
-  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+  for (; t < count; ++t) sums[static_cast<std::size_t>(t % kSums)] += value(t);
+  return Total(sums);
 }
 
 }  // namespace
@@ -86,7 +97,16 @@ void MeanKey(const SliceLayout& layout, const std::byte* slice, int num_tokens, 
 
 namespace {
 
-// Value `i` of a token: the keys' tile, then the values' tile.
+// Pair i of bf16 values.
+std::uint32_t PairAt(const std::byte* pairs, std::int64_t i) {
+  std::uint32_t pair;
+  std::memcpy(&pair, pairs + i * std::int64_t{sizeof(pair)}, sizeof(pair));
+  return pair;
+}
+float LowerOf(std::uint32_t pair) { return std::bit_cast<float>(pair << 16); }
+float UpperOf(std::uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); }
+
+// Value `i` of a token's key.
 float KeyAt(const SliceLayout& layout, const std::byte* slice, int token, int i) {
   const std::int64_t tokens = layout.block_tokens;
   if (layout.dtype == KvDtype::kF32) {
@@ -96,12 +116,75 @@ float KeyAt(const SliceLayout& layout, const std::byte* slice, int token, int i)
       reinterpret_cast<const std::uint16_t*>(slice)[(i / 2 * tokens + token) * 2 + i % 2]);
 }
 
-float ValueAt(const SliceLayout& layout, const std::byte* slice, int token, int i) {
+// The loops below run over kSums tokens or over the channels at once, so that compilers make
+// vectors of them; they add in the order of SumOf.
+
+// A channel's statistics from its keys.
+void SummarizeKeys(const float* keys, int count, int channel, const SliceSummary& out) {
+  Sums sums = {};
+  Sums lower;
+  Sums upper;
+  lower.fill(keys[0]);
+  upper.fill(keys[0]);
+  const int whole = count / kSums * kSums;
+  const auto add = [&](int t, int j) {
+    const auto lane = static_cast<std::size_t>(j);
+    sums[lane] += keys[t + j];
+    lower[lane] = keys[t + j] < lower[lane] ? keys[t + j] : lower[lane];
+    upper[lane] = keys[t + j] > upper[lane] ? keys[t + j] : upper[lane];
+  };
+  for (int t = 0; t < whole; t += kSums) {
+    for (int j = 0; j < kSums; ++j) add(t, j);
+  }
+  for (int j = 0; j < count - whole; ++j) add(whole, j);
+  const auto n = static_cast<float>(count);
+  const float mean = Total(sums) / n;
+  Sums squares = {};
+  for (int t = 0; t < whole; t += kSums) {
+    for (int j = 0; j < kSums; ++j) {
+      const float difference = keys[t + j] - mean;
+      squares[static_cast<std::size_t>(j)] += difference * difference;
+    }
+  }
+  for (int j = 0; j < count - whole; ++j) {
+    const float difference = keys[whole + j] - mean;
+    squares[static_cast<std::size_t>(j)] += difference * difference;
+  }
+  out.mean[channel] = mean;
+  out.variance[channel] = Total(squares) / n;
+  out.lower[channel] = *std::min_element(lower.begin(), lower.end());
+  out.upper[channel] = *std::max_element(upper.begin(), upper.end());
+}
+
+// scratch [2 * count].
+void SummarizeBf16Keys(const SliceLayout& layout, const std::byte* slice, int first, int count,
+                       float* scratch, const SliceSummary& out) {
+  float* lower = scratch;
+  float* upper = scratch + count;
+  for (int i = 0; i < layout.head_dim; i += 2) {
+    const std::byte* pairs = slice + (std::int64_t{i} / 2 * layout.block_tokens + first) * 4;
+    for (int t = 0; t < count; ++t) lower[t] = LowerOf(PairAt(pairs, t));
+    for (int t = 0; t < count; ++t) upper[t] = UpperOf(PairAt(pairs, t));
+    SummarizeKeys(lower, count, i, out);
+    SummarizeKeys(upper, count, i + 1, out);
+  }
+}
+
+// sums[i] += the value of channel i of a token.
+void AddValues(const SliceLayout& layout, const std::byte* slice, int token, float* sums) {
   const std::int64_t dim = layout.head_dim;
   const std::byte* tile = slice + layout.tile_bytes();
-  if (layout.dtype == KvDtype::kF32) return reinterpret_cast<const float*>(tile)[token * dim + i];
-  return FloatFromBf16(
-      reinterpret_cast<const std::uint16_t*>(tile)[(token / 2 * dim + i) * 2 + token % 2]);
+  if (layout.dtype == KvDtype::kF32) {
+    const float* row = reinterpret_cast<const float*>(tile) + token * dim;
+    for (std::int64_t i = 0; i < dim; ++i) sums[i] += row[i];
+    return;
+  }
+  const std::byte* pairs = tile + token / 2 * dim * 4;
+  if (token % 2 == 0) {
+    for (std::int64_t i = 0; i < dim; ++i) sums[i] += LowerOf(PairAt(pairs, i));
+  } else {
+    for (std::int64_t i = 0; i < dim; ++i) sums[i] += UpperOf(PairAt(pairs, i));
+  }
 }
 
 }  // namespace
@@ -109,20 +192,22 @@ float ValueAt(const SliceLayout& layout, const std::byte* slice, int token, int 
 void SummarizeSlice(const SliceLayout& layout, const std::byte* slice, int first, int count,
                     const SliceSummary& out) {
   ESA_CHECK(first >= 0 && count > 0 && first + count <= layout.block_tokens);
-  const auto n = static_cast<float>(count);
-  for (int i = 0; i < layout.head_dim; ++i) {
-    const auto key = [&](int t) { return KeyAt(layout, slice, first + t, i); };
-    const float mean = SumOf(count, key) / n;
-    const auto square = [&](int t) { return (key(t) - mean) * (key(t) - mean); };
-    out.mean[i] = mean;
-    out.variance[i] = SumOf(count, square) / n;
-    out.lower[i] = out.upper[i] = key(0);
-    for (int t = 1; t < count; ++t) {
-      out.lower[i] = std::min(out.lower[i], key(t));
-      out.upper[i] = std::max(out.upper[i], key(t));
-    }
-    out.value_mean[i] =
-        SumOf(count, [&](int t) { return ValueAt(layout, slice, first + t, i); }) / n;
+  thread_local std::vector<float> scratch;
+  const std::int64_t dim = layout.head_dim;
+  scratch.resize(static_cast<std::size_t>(std::max<std::int64_t>(kSums * dim, 2 * count)));
+  if (layout.dtype == KvDtype::kF32) {
+    const float* keys = reinterpret_cast<const float*>(slice) + first;
+    for (int i = 0; i < dim; ++i, keys += layout.block_tokens) SummarizeKeys(keys, count, i, out);
+  } else {
+    SummarizeBf16Keys(layout, slice, first, count, scratch.data(), out);
+  }
+  float* sums = scratch.data();
+  std::fill_n(sums, kSums * dim, 0.0f);
+  for (int t = 0; t < count; ++t) AddValues(layout, slice, first + t, sums + t % kSums * dim);
+  for (std::int64_t i = 0; i < dim; ++i) {
+    Sums of_channel;
+    for (int j = 0; j < kSums; ++j) of_channel[static_cast<std::size_t>(j)] = sums[j * dim + i];
+    out.value_mean[i] = Total(of_channel) / static_cast<float>(count);
   }
 }
 

@@ -35,15 +35,15 @@ RepresentationTable::RepresentationTable(const KvGeometry& geometry, const Repre
   if (spec.value_mean) Allocate(&value_mean_);
   if (spec.code_bits > 0) {
     projections_ = CodeProjections(spec.code_bits, layout_.head_dim);
-    codes_.resize(static_cast<std::size_t>(RowOf(num_layers_, 0, 0, 0) / parts_ *
-                                           layout_.block_tokens * (spec.code_bits / 64)));
+    codes_ = ZeroedPages(static_cast<std::size_t>(RowOf(num_layers_, 0, 0, 0) / parts_ *
+                                                  layout_.block_tokens * (spec.code_bits / 8)));
   }
 }
 
 void RepresentationTable::Allocate(Statistic* statistic) const {
   const auto rows = static_cast<std::size_t>(RowOf(num_layers_, 0, 0, 0));
-  statistic->values.resize(rows * static_cast<std::size_t>(layout_.head_dim) *
-                           ValueBytes(spec_.type));
+  statistic->values =
+      ZeroedPages(rows * static_cast<std::size_t>(layout_.head_dim) * ValueBytes(spec_.type));
   if (spec_.type == RepresentationType::kInt8) statistic->scales.resize(rows);
 }
 
@@ -78,16 +78,21 @@ void RepresentationTable::Seal(int layer, std::int64_t block, int kv_head, const
   if (spec_.code_bits > 0) SealCodes(layer, block, kv_head, slice);
 }
 
+std::uint64_t* RepresentationTable::CodesOf(int layer, std::int64_t block, int kv_head) const {
+  const std::int64_t first = RowOf(layer, kv_head, block, 0) / parts_ * layout_.block_tokens;
+  return reinterpret_cast<std::uint64_t*>(codes_.data()) + first * (spec_.code_bits / 64);
+}
+
 void RepresentationTable::SealCodes(int layer, std::int64_t block, int kv_head,
                                     const std::byte* slice) {
-  thread_local std::vector<float> key;
-  key.resize(static_cast<std::size_t>(layout_.head_dim));
-  const int words = spec_.code_bits / 64;
-  const std::int64_t first = RowOf(layer, kv_head, block, 0) / parts_ * layout_.block_tokens;
+  thread_local std::vector<float> keys;
+  const std::int64_t dim = layout_.head_dim;
+  keys.resize(static_cast<std::size_t>(layout_.block_tokens * dim));
   for (int token = 0; token < layout_.block_tokens; ++token) {
-    ReadKey(layout_, slice, token, key.data());
-    MakeCode(key.data(), layout_.head_dim, projections_, codes_.data() + (first + token) * words);
+    ReadKey(layout_, slice, token, keys.data() + token * dim);
   }
+  MakeCodes(keys.data(), layout_.block_tokens, layout_.head_dim, projections_,
+            CodesOf(layer, block, kv_head));
 }
 
 bool RepresentationTable::MeansAreAll() const {
@@ -117,7 +122,7 @@ RepresentationView RepresentationTable::View(int layer, std::int64_t num_blocks)
           .lower = Rows(lower_, layer),
           .upper = Rows(upper_, layer),
           .value_mean = Rows(value_mean_, layer),
-          .codes = codes_.empty() ? nullptr : codes_.data() + layer * num_kv_heads_ * codes_of_head,
+          .codes = codes_.empty() ? nullptr : CodesOf(layer, 0, 0),
           .code_head_stride = codes_of_head,
           .code_words = words,
           .num_blocks = num_blocks,
@@ -129,7 +134,7 @@ RepresentationView RepresentationTable::View(int layer, std::int64_t num_blocks)
 }
 
 std::uint64_t RepresentationTable::bytes() const {
-  std::uint64_t total = codes_.size() * sizeof(std::uint64_t);
+  std::uint64_t total = codes_.size();
   for (const Statistic* statistic : {&mean_, &variance_, &lower_, &upper_, &value_mean_}) {
     total += statistic->values.size() + statistic->scales.size() * sizeof(float);
   }

@@ -15,6 +15,7 @@
 
 #include "esa/sparse_attention.h"
 #include "kv/geometry.h"
+#include "retrieval/zeroed_pages.h"
 
 namespace esa {
 
@@ -39,10 +40,9 @@ class RepresentationTable {
  private:
   // [num_layers, num_kv_heads, max_blocks, parts, head_dim]
   struct Statistic {
-    std::vector<std::byte> values;
+    ZeroedPages values;
     std::vector<float> scales;
   };
-  struct Summary;
 
   std::int64_t RowOf(int layer, int kv_head, std::int64_t block, int part) const {
     return ((std::int64_t{layer} * num_kv_heads_ + kv_head) * max_blocks_ + block) * parts_ + part;
@@ -50,6 +50,7 @@ class RepresentationTable {
   void Allocate(Statistic* statistic) const;
   void Write(Statistic* statistic, std::int64_t row, const float* values) const;
   RepresentationRows Rows(const Statistic& statistic, int layer) const;
+  std::uint64_t* CodesOf(int layer, std::int64_t block, int kv_head) const;
   void SealCodes(int layer, std::int64_t block, int kv_head, const std::byte* slice);
 
   const SliceLayout layout_;
@@ -65,7 +66,7 @@ class RepresentationTable {
   Statistic upper_;
   Statistic value_mean_;
   std::vector<float> projections_;
-  std::vector<std::uint64_t> codes_;  // [num_layers, num_kv_heads, max_blocks, block_tokens, words]
+  ZeroedPages codes_;  // std::uint64_t [num_layers, num_kv_heads, max_blocks, block_tokens, words]
 };
 
 }  // namespace esa

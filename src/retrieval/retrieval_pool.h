@@ -26,8 +26,8 @@ class RetrievalPool {
   // ticket is collected once; no lists for an unknown one.
   BlockLists Collect(RetrievalTicket ticket);
 
-  // Waits for what is under way of it, and forgets it.
-  void Drop(RetrievalTicket ticket) { (void)Collect(ticket); }
+  // Waits for what is under way of it, begins nothing more, and forgets it.
+  void Drop(RetrievalTicket ticket);
 
  private:
   struct State;

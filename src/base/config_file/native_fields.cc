@@ -90,6 +90,7 @@ void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
     const Status status = ReadSparse(reader->Below("sparse"), *sparse, &config->sparse);
     if (!status) reader->Adopt(status.error());
   }
+  reader->Texts("plugins", &config->plugins);
   if (const nlohmann::json* audit = reader->Object("audit")) {
     const Status status = ReadAudit(reader->Below("audit"), *audit, &config->audit);
     if (!status) reader->Adopt(status.error());

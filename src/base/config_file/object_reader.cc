@@ -142,6 +142,16 @@ void ObjectReader::Folders(const std::string& key, std::vector<std::string>* out
   }
 }
 
+void ObjectReader::Texts(const std::string& key, std::vector<std::string>* out) {
+  const nlohmann::json* list = List(key);
+  if (list == nullptr) return;
+  out->clear();
+  for (const nlohmann::json& item : *list) {
+    if (!item.is_string()) return Expected(key, *list, "a list of texts");
+    out->push_back(item.get<std::string>());
+  }
+}
+
 void ObjectReader::Values(const std::string& key, Options* out) {
   const nlohmann::json* value = Find(key);
   if (value == nullptr) return;

@@ -33,6 +33,8 @@ class ObjectReader {
   void Gibibytes(const std::string& key, std::uint64_t* out);
   // One folder, several with colons or commas between them, or a list.
   void Folders(const std::string& key, std::vector<std::string>* out);
+  // A list of texts.
+  void Texts(const std::string& key, std::vector<std::string>* out);
   // An object of plain values.
   void Values(const std::string& key, Options* out);
   // The object below `key`, or null where it is not given.

@@ -61,6 +61,14 @@ std::optional<std::vector<std::string>> LineReader::OptionalTexts(const char* ke
   return Texts(key);
 }
 
+std::optional<double> LineReader::OptionalNumber(const char* key) {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return std::nullopt;
+  if (value->is_number()) return value->get<double>();
+  Expected(key, value, "a number");
+  return std::nullopt;
+}
+
 Status LineReader::status() const {
   if (error_.empty()) return {};
   return DataError(error_);

@@ -22,6 +22,8 @@ class LineReader {
   std::string OptionalText(const char* key);        // "" where absent or null
   std::int64_t OptionalWhole(const char* key);      // 0 where absent or null
   std::optional<std::vector<std::string>> OptionalTexts(const char* key);
+  std::optional<double> OptionalNumber(const char* key);
+  bool Has(const char* key) const { return Find(key) != nullptr; }
 
   Status status() const;
 

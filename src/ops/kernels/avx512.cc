@@ -4,6 +4,7 @@
 // Written against the vectors above.
 #include "ops/kernels/attention.inl.h"
 #include "ops/kernels/product.inl.h"
+#include "ops/kernels/retrieval.inl.h"
 #include "ops/kernels/rows.inl.h"
 
 namespace esa {
@@ -14,6 +15,14 @@ constinit const Kernels kAvx512Kernels = {
     .product_bf16 = MultiplyRows<WeightBf16>,
     .product_f16 = MultiplyRows<WeightF16>,
     .product_f32 = MultiplyRows<WeightF32>,
+    .dot_rows_f32 = DotRows<F32Rows>,
+    .dot_rows_bf16 = DotRows<Bf16Rows>,
+    .dot_rows_int8 = DotRows<Int8Rows>,
+    .code_matches = MatchCodes,
+    .order_of = OrderOfRow,
+    .take_largest = TakeLargest,
+    .log_sum_exp = LogSumExp,
+    .add_square_roots = AddSquareRoots,
     .rms_norm = RmsNormRow,
     .rotate = RotateHead,
     .swiglu = SwiGluRow,

@@ -55,12 +55,66 @@ struct ProductTask {
   std::int64_t y_stride = 0;
 };
 
+// scores[r * stride + i] (+)= dot(row i, query r).
+struct DotRowsTask {
+  const void* rows = nullptr;     // [count, dim]
+  const float* scales = nullptr;  // [count], for int8 rows
+  std::int64_t dim = 0;
+  std::int64_t count = 0;
+  // [num_queries, query_stride]: f32; for int8 rows int16 with zeros after `dim` values, so small
+  // that no sum of products overflows 32 bits, in units of query_scales [num_queries].
+  const void* queries = nullptr;
+  const float* query_scales = nullptr;
+  std::int64_t query_stride = 0;
+  int num_queries = 0;
+  float* scores = nullptr;  // [num_queries, count], rows `stride` values apart
+  std::int64_t stride = 0;
+  bool add = false;
+};
+
+inline constexpr std::int64_t kQueryPadding = 32;  // int16 values: the widest vector
+
+// See CodeMatches in ops/retrieval_kernels.h.
+struct CodeMatchTask {
+  const std::uint64_t* codes = nullptr;  // [count, group, words]
+  std::int64_t count = 0;
+  int group = 0;
+  int words = 0;
+  const std::uint64_t* queries = nullptr;  // [num_queries, words]
+  int num_queries = 0;
+  float* matches = nullptr;  // [num_queries, count], rows `stride` values apart
+  std::int64_t stride = 0;
+};
+
+// Indices, in order, of what is larger than the threshold and of the first `equals` of what equals
+// it.
+struct TakeTask {
+  const std::uint32_t* values = nullptr;  // [count]
+  std::int64_t count = 0;
+  std::uint32_t threshold = 0;
+  std::int64_t equals = 0;
+  std::int32_t* indices = nullptr;  // with room for kTakePadding more
+};
+
+inline constexpr std::int64_t kTakePadding = 16;  // values: the widest vector
+
 struct Kernels {
   void (*attend_bf16)(const AttendTask&);
   void (*attend_f32)(const AttendTask&);
   void (*product_bf16)(const ProductTask&);
   void (*product_f16)(const ProductTask&);
   void (*product_f32)(const ProductTask&);
+  void (*dot_rows_f32)(const DotRowsTask&);
+  void (*dot_rows_bf16)(const DotRowsTask&);
+  void (*dot_rows_int8)(const DotRowsTask&);
+  void (*code_matches)(const CodeMatchTask&);
+  // Integers in the order of x, zero for NaN; minus zero equals zero. [n]
+  void (*order_of)(const float* x, std::int64_t n, std::uint32_t* order);
+  void (*take_largest)(const TakeTask&);
+  // y[i] = log of the sum over j of exp(x[j * n + i]); x [num_terms, n].
+  void (*log_sum_exp)(const float* x, int num_terms, std::int64_t n, float* y);
+  // y += factor * sqrt(max(x, 0)), [n].
+  void (*add_square_roots)(const float* x, std::int64_t n, float factor, float* y);
   // One row: y = x / sqrt(mean(x^2) + eps) * weight, [n].
   void (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* y);
   // One head: (x[i], x[i + half]) turned by the angle whose cosine and sine are given, [half].
@@ -77,6 +131,7 @@ extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 void AttendBf16Avx512Bf16(const AttendTask& task);
+void CodeMatchesAvx512Popcount(const CodeMatchTask& task);
 #endif
 
 // Those of CurrentIsa().

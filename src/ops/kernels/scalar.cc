@@ -1,5 +1,6 @@
 // Plain loops for any processor; the reference that the other sources are tested against.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -94,6 +95,85 @@ void MultiplyRows(const ProductTask& task) {
   }
 }
 
+template <class Value, float (*kToFloat)(Value)>
+void DotRows(const DotRowsTask& task) {
+  const auto* queries = static_cast<const float*>(task.queries);
+  for (std::int64_t i = 0; i < task.count; ++i) {
+    const Value* row = static_cast<const Value*>(task.rows) + i * task.dim;
+    for (int r = 0; r < task.num_queries; ++r) {
+      float dot = 0;
+      for (std::int64_t d = 0; d < task.dim; ++d) {
+        dot += kToFloat(row[d]) * queries[r * task.query_stride + d];
+      }
+      float& score = task.scores[r * task.stride + i];
+      score = task.add ? score + dot : dot;
+    }
+  }
+}
+
+void DotInt8Rows(const DotRowsTask& task) {
+  const auto* queries = static_cast<const std::int16_t*>(task.queries);
+  for (std::int64_t i = 0; i < task.count; ++i) {
+    const std::int8_t* row = static_cast<const std::int8_t*>(task.rows) + i * task.dim;
+    for (int r = 0; r < task.num_queries; ++r) {
+      std::int32_t sum = 0;
+      for (std::int64_t d = 0; d < task.dim; ++d)
+        sum += row[d] * queries[r * task.query_stride + d];
+      const float dot = static_cast<float>(sum) * (task.scales[i] * task.query_scales[r]);
+      float& score = task.scores[r * task.stride + i];
+      score = task.add ? score + dot : dot;
+    }
+  }
+}
+
+void MatchCodes(const CodeMatchTask& task) {
+  for (std::int64_t i = 0; i < task.count; ++i) {
+    for (int r = 0; r < task.num_queries; ++r) {
+      int least = 64 * task.words;
+      for (int g = 0; g < task.group; ++g) {
+        const std::uint64_t* code = task.codes + (i * task.group + g) * task.words;
+        int different = 0;
+        for (int w = 0; w < task.words; ++w) {
+          different += std::popcount(code[w] ^ task.queries[r * task.words + w]);
+        }
+        least = std::min(least, different);
+      }
+      task.matches[r * task.stride + i] = static_cast<float>(64 * task.words - least);
+    }
+  }
+}
+
+void OrderOfRow(const float* x, std::int64_t n, std::uint32_t* order) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(x[i] + 0.0f);
+    order[i] = std::isnan(x[i]) ? 0 : (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  }
+}
+
+void TakeLargest(const TakeTask& task) {
+  std::int64_t equals = task.equals;
+  std::int32_t* out = task.indices;
+  for (std::int64_t i = 0; i < task.count; ++i) {
+    const bool equal = task.values[i] == task.threshold && equals > 0;
+    if (equal) --equals;
+    if (equal || task.values[i] > task.threshold) *out++ = static_cast<std::int32_t>(i);
+  }
+}
+
+void LogSumExp(const float* x, int num_terms, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    float largest = x[i];
+    for (int j = 1; j < num_terms; ++j) largest = std::max(largest, x[j * n + i]);
+    float sum = 0;
+    for (int j = 0; j < num_terms; ++j) sum += std::exp(x[j * n + i] - largest);
+    y[i] = largest + std::log(sum);
+  }
+}
+
+void AddSquareRoots(const float* x, std::int64_t n, float factor, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] += factor * std::sqrt(std::max(x[i], 0.0f));
+}
+
 void RmsNormRow(const float* x, const float* weight, std::int64_t n, float eps, float* y) {
   float sum = 0;
   for (std::int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
@@ -138,6 +218,14 @@ constinit const Kernels kScalarKernels = {
     .product_bf16 = MultiplyRows<std::uint16_t, FloatFromBf16>,
     .product_f16 = MultiplyRows<std::uint16_t, FloatFromF16>,
     .product_f32 = MultiplyRows<float, F32>,
+    .dot_rows_f32 = DotRows<float, F32>,
+    .dot_rows_bf16 = DotRows<std::uint16_t, FloatFromBf16>,
+    .dot_rows_int8 = DotInt8Rows,
+    .code_matches = MatchCodes,
+    .order_of = OrderOfRow,
+    .take_largest = TakeLargest,
+    .log_sum_exp = LogSumExp,
+    .add_square_roots = AddSquareRoots,
     .rms_norm = RmsNormRow,
     .rotate = RotateHead,
     .swiglu = SwiGluRow,

@@ -49,6 +49,7 @@ inline Floats NegMulAdd(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(
 // b where either is not a number.
 inline Floats Max(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 inline Floats Min(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+inline Floats Sqrt(Floats x) { return _mm256_sqrt_ps(x); }
 inline Floats Round(Floats x) {
   return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
@@ -56,6 +57,18 @@ inline Floats Round(Floats x) {
 inline Floats Scale(Floats x, Floats n) {
   const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
+}
+// x = mantissa * 2^n, the mantissa in [sqrt(1/2), sqrt(2)); for positive normal x. Returns n.
+inline Floats SplitExponent(Floats x, Floats* mantissa) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i n = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f3504f3)), 23);
+  *mantissa = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(n, 23)));
+  return _mm256_cvtepi32_ps(n);
+}
+// The sums of four vectors.
+inline __m128 ReduceAdd4(Floats a, Floats b, Floats c, Floats d) {
+  const Floats all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
 }
 inline float ReduceAdd(Floats x) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -110,6 +123,62 @@ inline void StoreFirstBf16(std::uint16_t* p, std::int64_t count, Floats x) {
   alignas(16) std::uint16_t lanes[kLanes];
   _mm_store_si128(reinterpret_cast<__m128i*>(lanes), values);
   for (int i = 0; i < count; ++i) p[i] = lanes[i];
+}
+
+// Integers: kShorts of 16 bits, or half as many sums of their products of 32 bits.
+using Ints = __m256i;
+inline constexpr int kShorts = 16;
+
+inline Ints ZeroInts() { return _mm256_setzero_si256(); }
+inline Ints LoadInt16(const std::int16_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+inline Ints LoadInt8(const std::int8_t* p) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+// The first `count`, at most kShorts; the others are zero.
+inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
+  alignas(16) std::int8_t values[kShorts] = {};
+  for (int i = 0; i < count; ++i) values[i] = p[i];
+  return LoadInt8(values);
+}
+inline Ints AddProducts(Ints a, Ints b, Ints sums) {
+  return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b));
+}
+inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
+  const Ints all = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+  return _mm_cvtepi32_ps(
+      _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
+}
+
+// Integers in the order of the values, zero for NaN. Minus zero equals zero.
+inline Ints OrderOf(Floats x) {
+  const Ints bits = _mm256_castps_si256(_mm256_add_ps(x, _mm256_setzero_ps()));
+  const Ints flip =
+      _mm256_or_si256(_mm256_srai_epi32(bits, 31), _mm256_set1_epi32(static_cast<int>(1u << 31)));
+  const Ints is_number = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_ORD_Q));
+  return _mm256_and_si256(is_number, _mm256_xor_si256(bits, flip));
+}
+inline void StoreFirst32(std::uint32_t* p, std::int64_t count, Ints x) {
+  _mm256_maskstore_epi32(reinterpret_cast<int*>(p), FirstLanes(count), x);
+}
+// A bit for each of kLanes values: whether it is larger than `than`, whether it equals it.
+inline std::uint32_t LargerBits(const std::uint32_t* p, std::uint32_t than) {
+  const Ints sign = _mm256_set1_epi32(static_cast<int>(1u << 31));
+  const Ints values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const Ints larger =
+      _mm256_cmpgt_epi32(_mm256_xor_si256(values, sign),
+                         _mm256_xor_si256(_mm256_set1_epi32(static_cast<int>(than)), sign));
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(larger)));
+}
+inline std::uint32_t EqualBits(const std::uint32_t* p, std::uint32_t to) {
+  const Ints values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const Ints equal = _mm256_cmpeq_epi32(values, _mm256_set1_epi32(static_cast<int>(to)));
+  return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(equal)));
+}
+// Writes base + the place of each set bit; up to kLanes values are written.
+inline void StorePlaces(std::int32_t* p, std::int32_t base, std::uint32_t bits) {
+  for (; bits != 0; bits &= bits - 1) *p++ = base + __builtin_ctz(bits);
 }
 
 inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }

@@ -50,10 +50,28 @@ inline Floats NegMulAdd(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(
 // b where either is not a number.
 inline Floats Max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 inline Floats Min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+inline Floats Sqrt(Floats x) { return _mm512_sqrt_ps(x); }
 inline Floats Round(Floats x) { return _mm512_roundscale_ps(x, 0); }
 // x * 2^n for integral n.
 inline Floats Scale(Floats x, Floats n) { return _mm512_scalef_ps(x, n); }
+// x = mantissa * 2^n, the mantissa in [sqrt(1/2), sqrt(2)); for positive normal x. Returns n.
+inline Floats SplitExponent(Floats x, Floats* mantissa) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i n = _mm512_srai_epi32(_mm512_sub_epi32(bits, _mm512_set1_epi32(0x3f3504f3)), 23);
+  *mantissa = _mm512_castsi512_ps(_mm512_sub_epi32(bits, _mm512_slli_epi32(n, 23)));
+  return _mm512_cvtepi32_ps(n);
+}
 inline float ReduceAdd(Floats x) { return _mm512_reduce_add_ps(x); }
+// The sums of four vectors.
+inline __m128 ReduceAdd4(Floats a, Floats b, Floats c, Floats d) {
+  const Floats ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const Floats cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const __m512d low = _mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+  const __m512d high = _mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+  const Floats all = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
 inline float ReduceMax(Floats x) { return _mm512_reduce_max_ps(x); }
 
 // Pairs of bf16: the value at the lower address, the one at the higher.
@@ -94,6 +112,59 @@ inline void StoreFirstBf16(std::uint16_t* p, std::int64_t count, Floats x) {
   const __m512i chosen = _mm512_mask_mov_epi32(rounded, is_nan, quiet);
   _mm256_mask_storeu_epi16(p, FirstLanes(count),
                            _mm512_cvtepi32_epi16(_mm512_srli_epi32(chosen, 16)));
+}
+
+// Integers: kShorts of 16 bits, or half as many sums of their products of 32 bits.
+using Ints = __m512i;
+inline constexpr int kShorts = 32;
+
+inline Ints ZeroInts() { return _mm512_setzero_si512(); }
+inline Ints LoadInt16(const std::int16_t* p) { return _mm512_loadu_si512(p); }
+inline Ints LoadInt8(const std::int8_t* p) {
+  return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+// The first `count`, at most kShorts; the others are zero.
+inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
+  const auto mask = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
+  return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, p));
+}
+inline Ints AddProducts(Ints a, Ints b, Ints sums) {
+  return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b));
+}
+inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
+  const Ints ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  const Ints cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+  const Ints all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+  const __m256i half =
+      _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti32x8_epi32(all, 1));
+  return _mm_cvtepi32_ps(
+      _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
+}
+
+// Integers in the order of the values, zero for NaN. Minus zero equals zero.
+inline Ints OrderOf(Floats x) {
+  const Ints bits = _mm512_castps_si512(_mm512_add_ps(x, _mm512_setzero_ps()));
+  const Ints flip =
+      _mm512_or_si512(_mm512_srai_epi32(bits, 31), _mm512_set1_epi32(static_cast<int>(1u << 31)));
+  return _mm512_maskz_xor_epi32(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), bits, flip);
+}
+inline void StoreFirst32(std::uint32_t* p, std::int64_t count, Ints x) {
+  _mm512_mask_storeu_epi32(p, FirstLanes(count), x);
+}
+// A bit for each of kLanes values: whether it is larger than `than`, whether it equals it.
+inline std::uint32_t LargerBits(const std::uint32_t* p, std::uint32_t than) {
+  return _mm512_cmpgt_epu32_mask(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(than)));
+}
+inline std::uint32_t EqualBits(const std::uint32_t* p, std::uint32_t to) {
+  return _mm512_cmpeq_epu32_mask(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(to)));
+}
+// Writes base + the place of each set bit; kLanes values are written, those that count come first.
+inline void StorePlaces(std::int32_t* p, std::int32_t base, std::uint32_t bits) {
+  const Ints places =
+      _mm512_add_epi32(_mm512_set1_epi32(base),
+                       _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  // To memory it is a slow instruction on some processors, in registers never.
+  _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(static_cast<__mmask16>(bits), places));
 }
 
 inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }

@@ -1,0 +1,7 @@
+#include "esa/plugin.h"
+
+namespace esa {
+Status NotInThisEsa();
+}
+
+ESA_SPARSE_ATTENTION_PLUGIN(esa::NotInThisEsa)
