@@ -44,11 +44,11 @@ struct NamedAlgorithm {
 };
 
 struct ComparePlan {
-  std::vector<std::string> algorithms;  // to compare; empty: all but dense and the baselines
-  std::vector<double> ratios;           // in (0, 1)
+  std::vector<std::string> algorithms = {};  // to compare; empty: all but dense and the baselines
+  std::vector<double> ratios = {};           // in (0, 1)
   std::int64_t stride = 5;
-  std::map<std::string, Options> options;  // by algorithm, over its defaults
-  std::vector<NamedAlgorithm> named;
+  std::map<std::string, Options> options = {};  // by algorithm, over its defaults
+  std::vector<NamedAlgorithm> named = {};
 };
 
 // "label=NAME {json}"; without a label the rest is the label.
