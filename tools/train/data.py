@@ -16,6 +16,8 @@ FILLER, NO_CONTEXT = -1, -3  # fact of a token that is in none
 NOTHING_ASKED = -2        # asked fact of a token outside of the questions
 NEAR_TOKENS = 48          # keys nearer than this are not diluted
 NOISE_SHARE = 0.05        # filler sentences that are random tokens
+OTHER_FACTS_DILUTION = 0.8  # of that of filler, in its logarithm
+INTRO_TOKENS, LEAST_ROOM = 30, 45  # what RULER's introduction and one question take, at most
 SIMILAR_SHARE = 0.35      # facts that resemble one of the first three
 
 
@@ -29,8 +31,8 @@ class Kind:
     joint: str
 
 
-KINDS = [Kind(0.45, 0.0, "filler", " "), Kind(0.15, 0.5, "filler", " "), Kind(0.15, 1.0, "filler", " "),
-         Kind(0.1, 1.0, "noise", "\n"), Kind(0.15, 1.0, "needles", "\n")]
+KINDS = [Kind(0.4, 0.0, "filler", " "), Kind(0.12, 0.5, "filler", " "), Kind(0.12, 1.0, "filler", " "),
+         Kind(0.08, 1.0, "noise", "\n"), Kind(0.28, 1.0, "needles", "\n")]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Sampler:
     def sentence_ids(self, sentence, joint):
         return self.encode(" " + sentence) if joint == " " else self.encode(sentence + joint)
 
-    def draw_facts(self, stage, kind):
+    def draw_facts(self, stage, kind, room):
+        """As many as the stage says; of a haystack of needles, all that fits beside `room` tokens of questions."""
         if kind.haystack == "needles":
             count = stage.tokens // 20
         else:
@@ -76,7 +79,8 @@ class Sampler:
         facts = self.text.draw_mixed(self.rng, count, kind.needle_share, self.rng.random() * 2 * SIMILAR_SHARE,
                                      "word_attributes" if stage.words_only else None)
         sizes = [len(self.sentence_ids(self.text.fact_sentence(fact), kind.joint)) for fact in facts]
-        while len(facts) > 1 and sum(sizes[:len(facts)]) > stage.tokens * 0.6:
+        most = stage.tokens - room - INTRO_TOKENS if kind.haystack == "needles" else stage.tokens * 0.6
+        while len(facts) > 1 and sum(sizes[:len(facts)]) > most:
             facts.pop()
         return facts
 
@@ -129,8 +133,11 @@ class Sampler:
 
     def sequence(self, stage, max_span):
         kind = KINDS[0] if stage.words_only else self.rng.choices(KINDS, [kind.weight for kind in KINDS])[0]
-        facts = self.draw_facts(stage, kind)
-        room = int(stage.tokens * self.rng.uniform(0.3, 0.5))
+        if kind.haystack == "needles":
+            room = max(LEAST_ROOM, int(stage.tokens * self.rng.uniform(0.15, 0.3)))
+        else:
+            room = int(stage.tokens * self.rng.uniform(0.3, 0.5))
+        facts = self.draw_facts(stage, kind, room)
         order = [0] + self.rng.sample(range(1, len(facts)), len(facts) - 1)
         questions = []
         for index in order:
@@ -165,13 +172,13 @@ class Sampler:
 
 
 def attention_mask(position, part, fact, asked, dilution):
-    """Additive mask: -inf where a query may not look, the dilution on far keys outside of its fact (half of it on
+    """Additive mask: -inf where a query may not look, the dilution on far keys outside of its fact (less on
     other facts)."""
     size = position.shape[1]
     key, query = (lambda x: x[:, None, :]), (lambda x: x[:, :, None])
     causal = torch.ones(size, size, dtype=torch.bool).tril()
     visible = causal & ((key(part) == CONTEXT) | (key(part) == query(part)))
     far = (query(position) - key(position) > NEAR_TOKENS) & (key(part) == CONTEXT) & (key(fact) != query(asked))
-    weight = torch.where(key(fact) == FILLER, 1.0, 0.5) * dilution[:, None, None]
+    weight = torch.where(key(fact) == FILLER, 1.0, OTHER_FACTS_DILUTION) * dilution[:, None, None]
     mask = torch.where(far, weight, 0.0).masked_fill(~visible, float("-inf"))
     return mask[:, None].to(torch.bfloat16)
