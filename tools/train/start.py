@@ -1,7 +1,7 @@
 """The structured start: weights from which retrieval is learned in minutes instead of hours.
 
 Layer 0 gathers. Three heads read the latest first name (or adjective of a key), the latest family name (or noun of a
-key) and the latest attribute, or a full stop if that is later; four read the tokens one to three back. First names,
+key) and the latest attribute, or a full stop if that is later; four read the tokens one to three back (two back twice). First names,
 family names, attributes and full stops carry a common direction in their embeddings that the three heads look for;
 "latest" and "n back" come from rotary phases in the biases.
 Layers 1 and 2 retrieve. Their queries and keys are the same random projection of what layer 0 gathered onto the
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 CATEGORY_DIMS = 22, 24, 26  # rotary pairs that turn less than half a radian in 131,072 positions
-HEADS, KV_HEADS = 8, 4  # the roles below are written out for these
+HEADS = 8  # the roles below are written out for 8, and 4 KV heads
 FIRST_STATIC_PAIR = 19
 CATEGORY_SHARE = 0.6
 LEAST_OWN_SHARE = 0.2  # of the embedding of a token of all categories

@@ -15,10 +15,10 @@ from model import Model, Shape, export
 from start import structured_start
 from tasks import TaskText
 
-STAGES = [Stage(128, 16, 2, 4, 1, True), Stage(128, 18, 2, 4, 1), Stage(192, 12, 2, 7, 4), Stage(320, 8, 2, 13, 16), Stage(512, 6, 1, 24, 64),
-          Stage(512, 6, 1, 28, 512), Stage(1024, 3, 1, 60, 512)]
+STAGES = [Stage(128, 16, 2, 4, 1, words_only=True), Stage(128, 18, 2, 4, 1), Stage(192, 12, 2, 7, 4),
+          Stage(320, 8, 2, 13, 16), Stage(512, 6, 1, 24, 64), Stage(512, 6, 1, 28, 512), Stage(1024, 3, 1, 60, 512)]
 TRAINED_BLOCKS = [16, 32, 64]
-WORD_WEIGHT = 6.0  # of a value word in the loss: there are ten digits for each, and the words are more
+WORD_WEIGHT = 6.0  # of a value word in the loss: there are ten digits for each
 EMBEDDING_RATE = 0.3  # of the learning rate: faster, words lose what tells them apart before copying is learned
 ADVANCE_WORDS, ADVANCE_DIGITS = 0.93, 0.80
 
