@@ -51,8 +51,9 @@ Result<CompareRequest> RequestOf(const CompareOptions& options) {
     plan.named.push_back(std::move(named));
   }
   CompareRequest request;
-  ESA_ASSIGN_OR_RETURN(request.rows, PlanRows(plan));
+  // First: it loads the plug-ins, whose algorithms are rows too.
   ESA_ASSIGN_OR_RETURN(request.config, options.engine.Resolve());
+  ESA_ASSIGN_OR_RETURN(request.rows, PlanRows(plan));
   if (!options.engine.audit_every) request.config.audit.every = kAuditEvery;
   request.ratios = options.ratios;
   request.bounded_memory = options.engine.kv_memory.has_value();
