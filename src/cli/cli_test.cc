@@ -80,8 +80,6 @@ TEST_F(Cli, MalformedLinesAreNamed) {
               HasSubstr("r.jsonl:1: expected one JSON object with input, context and answers"));
   EXPECT_THAT(ErrorOf("eval --model m --dataset qaspar --out o --data " + records, 2),
               AllOf(HasSubstr("qaspar"), HasSubstr("qasper")));
-  EXPECT_THAT(ErrorOf("eval --model m --dataset gov_report --out o --data " + records, 1),
-              HasSubstr("metric rouge is not available"));
   EXPECT_THAT(ErrorOf("eval --model m --dataset qasper --out o", 2), HasSubstr("DATASET_PATH"));
 }
 
@@ -96,6 +94,37 @@ TEST_F(Cli, ScoresPredictions) {
   EXPECT_EQ(nlohmann::json::parse(outcome.out).at("score"), 50.0);
   EXPECT_EQ(nlohmann::json::parse(ReadAll(folder_ + "/s.json")).at("qasper"),
             nlohmann::json::array({1.0, 0.0}));
+}
+
+TEST_F(Cli, ScoresAFolderOfPredictions) {
+  const std::string classes = R"(, "all_classes": ["Food", "Date"]})";
+  Write("trec.jsonl", R"({"pred": "Food\nDate", "answers": ["Food"])" + classes + "\n" +
+                          R"({"pred": "Food", "answers": ["Date"])" + classes + "\n");
+  Write("passage_count.jsonl", R"({"pred": "5 or 6", "answers": ["6"]})");
+  Write("notes.jsonl", "{}");
+  const std::string score = "eval score --predictions " + folder_;
+  const Outcome table = Run(score + " --per-sample " + folder_ + "/s.json");
+  EXPECT_EQ(table.code, 0) << table.err;
+  EXPECT_THAT(table.out, AllOf(HasSubstr("trec                    50.00            2\n"),
+                               HasSubstr("average of 2            50.00\n")));
+  EXPECT_EQ(nlohmann::json::parse(ReadAll(folder_ + "/s.json")),
+            nlohmann::json::parse(R"({"trec": [1.0, 0.0], "passage_count": [0.5]})"));
+  const auto json = nlohmann::json::parse(Run(score + " --json").out);
+  EXPECT_EQ(json.at("average"), 50.0);
+  EXPECT_EQ(json.at("datasets").at("trec").at("records"), 2);
+  EXPECT_EQ(nlohmann::json::parse(Run(score + " --json --dataset trec").out).at("score"), 50.0);
+}
+
+TEST_F(Cli, PredictionsThatCannotBeScored) {
+  const std::string predictions = Write("p.jsonl", R"({"pred": "Food", "answers": ["Food"]})");
+  const std::string score = "eval score --predictions ";
+  EXPECT_THAT(ErrorOf(score + predictions + " --dataset lsht", 1),
+              HasSubstr("p.jsonl: prediction 1: field \"all_classes\": found nothing"));
+  EXPECT_THAT(ErrorOf(score + predictions + " --dataset passage_retrieval_en", 1),
+              HasSubstr("expected \"Paragraph \" and a number"));
+  EXPECT_THAT(ErrorOf(score + predictions, 2), HasSubstr("want --dataset NAME"));
+  EXPECT_THAT(ErrorOf(score + folder_, 1), HasSubstr("expected files such as hotpotqa.jsonl"));
+  EXPECT_THAT(ErrorOf(score + folder_ + "/none", 1), HasSubstr("none"));
 }
 
 TEST_F(Cli, TokenizeNamesWhatIsMissing) {

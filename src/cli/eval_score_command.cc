@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -42,6 +41,11 @@ bool IsFolder(const std::string& path) {
   return std::filesystem::is_directory(path, ignored);
 }
 
+bool Exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
 // Without --dataset: the known data sets that have a file in the folder, in the order of the table.
 Result<std::vector<PredictionFile>> FilesOf(const ScoreOptions& options) {
   const bool folder = IsFolder(options.predictions);
@@ -54,18 +58,20 @@ Result<std::vector<PredictionFile>> FilesOf(const ScoreOptions& options) {
     files.push_back({dataset, folder ? file_of(dataset.name) : options.predictions});
     return files;
   }
+  if (!Exists(options.predictions)) {
+    return NotFound(options.predictions + ": no such file or folder");
+  }
   if (!folder) {
     return InvalidArgument(options.predictions +
                            ": no folder; predictions of one file want --dataset NAME");
   }
   for (const Dataset& dataset : Datasets()) {
     std::string path = file_of(dataset.name);
-    if (std::filesystem::exists(path)) files.push_back({dataset, std::move(path)});
+    if (Exists(path)) files.push_back({dataset, std::move(path)});
   }
   if (files.empty()) {
     return NotFound(options.predictions +
-                    ": no predictions in it, expected files NAME.jsonl such as "
-                    "hotpotqa.jsonl");
+                    ": no predictions in it, expected files such as hotpotqa.jsonl");
   }
   return files;
 }

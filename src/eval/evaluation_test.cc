@@ -151,6 +151,52 @@ TEST_F(Evaluation, ChatTemplateOnlyWhereItIsDue) {
   }
 }
 
+TEST_F(Evaluation, OnlyAnswersOfOneLineStopAtANewline) {
+  for (const Dataset& dataset : LongBenchDatasets()) {
+    request_.dataset = dataset;
+    request_.dataset.metric = "qa_f1";
+    ASSERT_TRUE(Evaluate(request_, records_, model_).ok());
+    EXPECT_EQ(params_.stop.empty(), dataset.name != "samsum") << dataset.name;
+  }
+}
+
+TEST_F(Evaluation, AnAnswerOfOneLineThatBeginsWithANewlineIsMadeAgain) {
+  request_.dataset = *FindDataset("samsum");
+  records_.resize(1);
+  model_.answer = [&](const Prompt&, const SamplingParams& params,
+                      const ProgressCallback&) -> Result<Completion> {
+    const std::string text = "\nanswer 0\nDialogue: more";
+    Completion completion;
+    completion.text = params.stop.empty() ? text : text.substr(0, text.find(params.stop[0]));
+    completion.finish_reason = "stop";
+    return completion;
+  };
+  const auto result = Evaluate(request_, records_, model_);
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_NEAR(result->score, 100.0, 1e-4);
+}
+
+TEST_F(Evaluation, RecordsThatCannotBeScoredAreNotAnswered) {
+  request_.dataset = *FindDataset("trec");
+  for (Record& record : records_) record.all_classes = {"answer 0", "answer 1"};
+  records_[2].all_classes.reset();
+  const auto result = Evaluate(request_, records_, model_);
+  ASSERT_FALSE(result.ok());
+  EXPECT_EQ(result.error().message,
+            "record 3 of 4: field \"all_classes\": found nothing, expected a list of texts");
+  EXPECT_TRUE(prompts_.empty());
+}
+
+TEST_F(Evaluation, ClassesOfTheRecordReachTheMetric) {
+  request_.dataset = *FindDataset("trec");
+  records_.resize(2);
+  for (Record& record : records_) record.all_classes = {"answer 0", "answer 1", "Answer 1"};
+  records_[1].answers = {"Answer 1"};
+  const auto result = Evaluate(request_, records_, model_);
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_THAT(result->scores, ElementsAre(0.0, 1.0));
+}
+
 TEST_F(Evaluation, LongPromptsKeepBothEnds) {
   request_.max_prompt_tokens = 7;
   EXPECT_EQ(MakePrompt(request_, records_[0], model_)->prompt, "c{ier:");

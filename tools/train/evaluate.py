@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from model import load_exported, rope_tables
+from model import load_exported
 from tasks import TaskText, make_context
 
 MAX_ANSWER_TOKENS = 24
@@ -151,54 +151,65 @@ def answer(model, cache, logits, method, eos, seed):
     return ids
 
 
-def evaluate(model, tokenizer, text, task, tokens, count, methods, seed):
-    """Right answers by (form, method)."""
+def evaluate(model, tokenizer, text, task, tokens, count, methods, seed, asked=1):
+    """Right answers by (form, method), and how many were asked for: in each of `count` contexts the first `asked` of
+    its facts, where it has as many."""
     rng = random.Random(f"{seed} {task} {tokens}")
     encode = lambda string: tokenizer.encode(string, add_special_tokens=False).ids
     eos = tokenizer.token_to_id("<|endoftext|>")
-    right = {(form, method): 0 for form in text.spec["forms"] for method in methods}
+    right, total = {}, 0
     for index in range(count):
-        context, facts = make_context(text, task, lambda s: len(encode(s)), tokens - 24, rng)
+        context, facts = make_context(text, task, lambda s: len(encode(s)), tokens - 48, rng)
         shared = encode(context)[:-1]
         context_cache = Cache(model.shape, tokens + 64)
         extend(model, context_cache, shared)
-        for form in text.spec["forms"]:
-            prompt, completion = text.question_suffix(facts[0], form)
+        total += len(facts[:asked])
+        for fact, form in ((fact, form) for fact in facts[:asked] for form in text.forms(fact)):
+            prompt, completion = text.question_suffix(fact, form)
             prompt_ids = encode(context + prompt)
             assert prompt_ids[:len(shared)] == shared
             cache = context_cache.branch()
             logits = extend(model, cache, prompt_ids[len(shared):])
             for method in methods:
-                right[form, method] += answer(model, cache, logits, method, eos, index) == encode(completion)
-    return right
+                score = answer(model, cache, logits, method, eos, index) == encode(completion)
+                right[form, method] = right.get((form, method), 0) + score
+    return right, total
+
+
+def all_methods(brief, baselines):
+    methods = [Method("dense")]
+    for block in (32, 128):
+        methods += [Method("esa", block, ratio) for ratio in ((0.2,) if brief else (0.2, 0.1, 0.05))]
+        if baselines:
+            methods += [Method("window", block), Method("random", block)]
+    return methods
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--tasks", nargs="+", default=["needle", "multikey", "kv_recall"])
-    parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--tasks", nargs="+", help="of tasks.json, RULER's among them; all if not given")
+    parser.add_argument("--tokens", type=int, default=8192)
+    parser.add_argument("--count", type=int, default=50, help="contexts a task")
+    parser.add_argument("--asked", type=int, default=1, help="facts asked for in each context")
     parser.add_argument("--seed", type=int, default=1000)
-    parser.add_argument("--brief", action="store_true", help="only dense, ESA, window and random at the defaults")
+    parser.add_argument("--brief", action="store_true", help="ESA at ratio 0.2 only")
+    parser.add_argument("--baselines", action="store_true", help="also the window alone and random blocks")
     args = parser.parse_args()
+
     torch.set_num_threads(1)
-    model = load_exported(args.folder)
-    tokenizer = Tokenizer.from_file(str(args.folder / "tokenizer.json"))
     text = TaskText(args.folder / "tasks.json")
-    methods = [Method("dense"), Method("esa", 32), Method("esa", 128), Method("window", 32), Method("window", 128),
-               Method("random", 32), Method("random", 128)]
-    if not args.brief:
-        methods += [Method("esa", 32, 0.1), Method("esa", 32, 0.05), Method("esa", 128, 0.1),
-                    Method("esa", 32, 0.2, 10), Method("esa", 32, 0.2, 1)]
-    for task in args.tasks:
+    tokenizer = Tokenizer.from_file(str(args.folder / "tokenizer.json"))
+    model = load_exported(args.folder)
+    methods = all_methods(args.brief, args.baselines)
+    for task in args.tasks or [*text.spec["tasks"], *text.ruler["tasks"]]:
         began = time.process_time()
-        right = evaluate(model, tokenizer, text, task, args.tokens, args.count, methods, args.seed)
-        print(f"{task}, {args.tokens} tokens, {args.count} prompts, % exact, {time.process_time() - began:.0f} CPU s")
-        forms = list(text.spec["forms"])
+        right, total = evaluate(model, tokenizer, text, task, args.tokens, args.count, methods, args.seed, args.asked)
+        print(f"{task}, {args.tokens} tokens, {total} questions, % exact, {time.process_time() - began:.0f} CPU s")
+        forms = sorted({form for form, _ in right}, reverse=True)
         print(f"{'method':<22}" + "".join(f"{form:>10}" for form in forms))
         for method in methods:
-            print(f"{method.label():<22}" + "".join(f"{100 * right[f, method] / args.count:>10.1f}" for f in forms),
+            print(f"{method.label():<22}" + "".join(f"{100 * right[f, method] / total:>10.1f}" for f in forms),
                   flush=True)
 
 

@@ -21,16 +21,24 @@ CHAT_TEMPLATE = (
 
 
 def corpus(text, rng):
-    """Each list word often enough, after a space, that BPE keeps it whole; then sentences and question forms."""
-    words = sorted({word for values in text.lists.values() for word in values})
+    """Each list word often enough that BPE keeps it whole, after a space or, if it ends a key, after the hyphen; then
+    sentences and question forms."""
+    words = list_words(text)
     for _ in range(40):
-        yield "".join(" " + word for word in words)
+        yield "".join(words)
     for _ in range(4000):
-        facts = text.draw_facts(rng, 2)
-        body = " ".join([text.filler(rng), text.fact_sentence(facts[0]), text.filler(rng)])
-        for form in text.spec["forms"]:
+        facts = text.draw_mixed(rng, 3, 0.3, 0.0)
+        context = " ".join([text.filler(rng)] + [text.fact_sentence(fact) for fact in facts])
+        yield text.ruler["intro"] + text.ruler["noise"] + "\n" + text.fact_sentence(facts[0]) + "\n" + context
+        for form in text.forms(facts[0]):
             prompt, completion = text.question_suffix(facts[0], form)
-            yield body[:-1] + "." + prompt + completion.replace(SPECIAL[0], "")
+            yield context + prompt + completion.replace(SPECIAL[0], "")
+
+
+def list_words(text):
+    """Every word of the lists as it stands in the text."""
+    words = {" " + part for values in text.lists.values() for value in values for part in value.split()}
+    return sorted(words | {"-" + noun for noun in text.lists["key_nouns"]})
 
 
 def build(text, vocab_size):
@@ -67,8 +75,8 @@ def main():
     tokenizer = build(text, args.vocab_size)
     tokenizer.save(str(args.folder / "tokenizer.json"))
     write_companions(args.folder)
-    words = sorted({word for values in text.lists.values() for word in values})
-    split = [word for word in words if len(tokenizer.encode(" " + word).ids) > 1]
+    words = list_words(text)
+    split = [word for word in words if len(tokenizer.encode(word).ids) > 1]
     print(f"vocabulary {tokenizer.get_vocab_size()}, words {len(words)}, of several tokens: {split}")
 
 

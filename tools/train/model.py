@@ -14,9 +14,9 @@ from torch import nn
 class Shape:
     vocab_size: int
     hidden: int = 256
-    layers: int = 6
-    heads: int = 4
-    kv_heads: int = 2
+    layers: int = 4
+    heads: int = 8
+    kv_heads: int = 4
     head_dim: int = 64
     ff: int = 512
     rope_theta: float = 1e8

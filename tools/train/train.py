@@ -15,9 +15,11 @@ from model import Model, Shape, export
 from start import structured_start
 from tasks import TaskText
 
-STAGES = [Stage(128, 16, 2, 4, 1), Stage(192, 12, 2, 7, 4), Stage(320, 8, 2, 13, 16), Stage(512, 6, 1, 20, 64),
-          Stage(512, 6, 1, 30, 256)]
+STAGES = [Stage(128, 16, 2, 4, 1, words_only=True), Stage(128, 18, 2, 4, 1), Stage(192, 12, 2, 7, 4),
+          Stage(320, 8, 2, 13, 16), Stage(512, 6, 1, 24, 64), Stage(512, 6, 1, 28, 512), Stage(1024, 3, 1, 60, 512)]
 TRAINED_BLOCKS = [16, 32, 64]
+WORD_WEIGHT = 6.0  # of a value word in the loss: there are ten digits for each
+EMBEDDING_RATE = 0.3  # of the learning rate: faster, words lose what tells them apart before copying is learned
 ADVANCE_WORDS, ADVANCE_DIGITS = 0.93, 0.80
 
 
@@ -54,14 +56,15 @@ def selection_losses(q, k, rows, real, batch, block):
     return torch.stack([average(variance), average(miss)])
 
 
-def forward(model, batch):
-    """Loss, the two selection losses as averages over layers, and (right, all) counts of value words and digits."""
+def forward(model, batch, select):
+    """Loss, the two selection losses as averages over layers (zero without `select`), and (right, all) counts of
+    value words and digits."""
     rows, real = mark_scored(batch)
     selection = []
     block = TRAINED_BLOCKS[int(torch.randint(len(TRAINED_BLOCKS), ()))]
 
     def attend(layer, q, k, v):
-        if layer > 0:
+        if select and layer > 0:
             selection.append(selection_losses(q, k, rows, real, batch, block))
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
@@ -71,24 +74,30 @@ def forward(model, batch):
     scored = batch.targets != -100
     targets, kind = batch.targets[scored], batch.kind[scored]
     logits = model.logits(states[scored]).float()
-    loss = F.cross_entropy(logits, targets)
+    weight = torch.where(kind == 1, WORD_WEIGHT, 1.0)
+    loss = (F.cross_entropy(logits, targets, reduction="none") * weight).sum() / weight.sum()
     right = logits.argmax(-1) == targets
     counts = torch.tensor([[right[kind == k].sum(), (kind == k).sum()] for k in (1, 2)])
-    return loss, sum(selection) / len(selection), counts
+    return loss, sum(selection) / len(selection) if selection else torch.zeros(2), counts
 
 
 def parameter_groups(model, weight_decay):
     decayed = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
-    rest = [p for n, p in model.named_parameters() if p.dim() == 1 or "embed" in n]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    vectors = [p for p in model.parameters() if p.dim() == 1]
+    embeddings = [p for n, p in model.named_parameters() if "embed" in n]
+    return [{"params": decayed, "weight_decay": weight_decay, "rate": 1.0},
+            {"params": vectors, "weight_decay": 0.0, "rate": 1.0},
+            {"params": embeddings, "weight_decay": 0.0, "rate": EMBEDDING_RATE}]
 
 
 def token_categories(text, tokenizer):
-    """Token ids of names and of attributes, each with the full stops."""
-    ids = lambda words: [tokenizer.encode(" " + word).ids[-1] for word in words]
-    stops = [tokenizer.encode(stop).ids[0] for stop in (".", ".\n\n")]
-    attributes = text.lists["word_attributes"] + text.lists["code_attributes"]
-    return [ids(text.lists["names"]) + stops, ids(attributes) + stops]
+    """Token ids of first names and adjectives of keys, of family names and nouns of keys, and of attributes (of
+    RULER's needles: "magic"), each with the full stops."""
+    ids = lambda space, *names: [tokenizer.encode(space + word).ids[-1] for name in names for word in text.lists[name]]
+    stops = [tokenizer.encode(stop).ids[0] for stop in (".", ".\n\n", ".\n")]
+    attributes = ids(" ", "word_attributes", "code_attributes") + [tokenizer.encode(" magic").ids[-1]]
+    return [ids(" ", "first_names", "key_adjectives") + stops,
+            ids(" ", "family_names") + ids("-", "key_nouns") + stops, attributes + stops]
 
 
 class Progress:
@@ -101,14 +110,14 @@ class Progress:
         now = counts[:, 0] / counts[:, 1].clamp(min=1)
         self.accuracy = now if self.accuracy is None else 0.95 * self.accuracy + 0.05 * now
 
-    def done(self):
-        return self.accuracy[0] > ADVANCE_WORDS and self.accuracy[1] > ADVANCE_DIGITS
+    def done(self, stage):
+        return self.accuracy[0] > ADVANCE_WORDS and (stage.words_only or self.accuracy[1] > ADVANCE_DIGITS)
 
 
 def learning_rate(args, step):
     warm = min(1.0, (step + 1) / args.warmup)
-    left = (args.steps - step) / (args.steps * args.cooldown)
-    return args.lr * warm * max(0.05, min(1.0, left))
+    left = (args.steps - step) / (args.steps * args.cooldown) if args.cooldown > 0 else 1.0
+    return args.lr * warm * max(0.02, min(1.0, left))
 
 
 def train(args, model, sampler, eos_id):
@@ -119,9 +128,9 @@ def train(args, model, sampler, eos_id):
     for step in range(args.steps):
         batch = sampler.batch(STAGES[stage], args.max_span)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(args, step)
+            group["lr"] = learning_rate(args, step) * group["rate"]
         with torch.autocast("cpu", torch.bfloat16):
-            loss, selection, counts = forward(model, batch)
+            loss, selection, counts = forward(model, batch, args.variance_weight + args.miss_weight > 0)
         optimiser.zero_grad()
         total = loss + args.variance_weight * selection[0] + args.miss_weight * selection[1]
         total.backward()
@@ -135,11 +144,11 @@ def train(args, model, sampler, eos_id):
             print(f"step {step} stage {stage} loss {loss.item():.3f} variance {selection[0].item():.2f} "
                   f"miss {selection[1].item():.3f} words {words:.3f} digits {digits:.3f} tokens {tokens} "
                   f"cpu_s {time.process_time() - began:.0f}", flush=True)
-        if in_stage >= 60 and progress.done() and stage + 1 < len(STAGES):
+        if in_stage >= 40 and progress.done(STAGES[stage]) and stage + 1 < len(STAGES):
             stage, in_stage, progress = stage + 1, 0, Progress()
         if step % 100 == 99 or step + 1 == args.steps:
             torch.save(model.state_dict(), args.checkpoint)
-    export(model, args.folder, eos_id)
+            export(model, args.folder, eos_id)
 
 
 def main():
@@ -167,7 +176,8 @@ def main():
     if args.resume:
         model.load_state_dict(torch.load(args.resume))
     else:
-        structured_start(model, token_categories(text, tokenizer), args.seed)
+        before_value = [tokenizer.encode(word).ids[0] for word in (" is", ":")]
+        structured_start(model, token_categories(text, tokenizer), before_value, args.seed)
     print(json.dumps({k: str(v) for k, v in vars(args).items()}),
           f"parameters {sum(p.numel() for p in model.parameters())}", flush=True)
     train(args, model, Sampler(text, tokenizer, args.seed), tokenizer.token_to_id("<|endoftext|>"))

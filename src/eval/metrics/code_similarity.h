@@ -8,9 +8,9 @@
 namespace esa {
 
 // 2 * matches / (both lengths): the ratio of Python's difflib.SequenceMatcher(None, a, b), in its
-// choice of matching blocks and with its rule that characters which make up more than 1 % of a `b`
-// of 200 or more begin no match. Not symmetric. In [0, 1]; 1 where both are empty. Source:
-// https://docs.python.org/3/library/difflib.html
+// choice of matching blocks and with its rule that characters which occur more than
+// b.size() / 100 + 1 times in a `b` of 200 or more begin no match. Not symmetric. In [0, 1]; 1
+// where both are empty. Source: https://docs.python.org/3/library/difflib.html
 double SequenceRatio(std::u32string_view a, std::u32string_view b);
 
 // In whole percent, halves to the even one; 0 where one text is empty, 1 where they are equal. What

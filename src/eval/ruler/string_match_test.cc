@@ -14,7 +14,10 @@ double ScoreOf(const char* dataset, std::string_view prediction,
                const std::vector<std::string>& answers) {
   const auto scorer = Scorer::Create(*FindDataset(dataset));
   EXPECT_TRUE(scorer.ok());
-  return scorer->Score(prediction, answers);
+  const auto score = scorer->Score(
+      {.pred = std::string(prediction), .answers = answers, .all_classes = {}, .length = 0});
+  EXPECT_TRUE(score.ok());
+  return *score;
 }
 
 TEST(StringMatch, LooksForTheReferenceInLowerCase) {
