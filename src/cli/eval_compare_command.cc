@@ -51,6 +51,7 @@ Result<CompareRequest> RequestOf(const CompareOptions& options) {
     plan.named.push_back(std::move(named));
   }
   CompareRequest request;
+  // First: it loads the plug-ins, whose algorithms are rows too.
   ESA_ASSIGN_OR_RETURN(request.config, options.engine.Resolve());
   ESA_ASSIGN_OR_RETURN(request.rows, PlanRows(plan));
   if (!options.engine.audit_every) request.config.audit.every = kAuditEvery;

@@ -45,7 +45,7 @@ class CliCompare : public CliWithModel {
                   .code,
               0);
     compare_ = "eval compare --model " + model_ + " --data " + data_ + " --out " + folder_ +
-               "/out --block-tokens ";
+               "/compared --block-tokens ";
   }
 
   std::string data_;
@@ -81,10 +81,11 @@ TEST_F(CliCompare, ComparesOverOneStore) {
   }
   EXPECT_GT(cost_of("random 0.1").at("missed_mass"), cost_of("ESA 0.1").at("missed_mass"));
   EXPECT_GT(cost_of("random 0.1").at("fetched_bytes"), 0);
-  EXPECT_FALSE(std::filesystem::exists(folder_ + "/out/store"));
-  EXPECT_THAT(ReadAll(folder_ + "/out/compare.html"), HasSubstr("Which blocks each layer chose"));
-  EXPECT_THAT(ReadAll(folder_ + "/out/compare.csv"), HasSubstr(",ESA 0.1,ESA,ESA,0.1,"));
-  EXPECT_EQ(ReadAll(folder_ + "/out/compare.json"), first.out);
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/compared/store"));
+  EXPECT_THAT(ReadAll(folder_ + "/compared/compare.html"),
+              HasSubstr("Which blocks each layer chose"));
+  EXPECT_THAT(ReadAll(folder_ + "/compared/compare.csv"), HasSubstr(",ESA 0.1,ESA,ESA,0.1,"));
+  EXPECT_EQ(ReadAll(folder_ + "/compared/compare.json"), first.out);
 
   const Outcome again = Run(run);
   ASSERT_EQ(again.code, 0) << again.err;
@@ -140,7 +141,7 @@ TEST_F(CliCompare, ARowThatAttendsToEverythingIsAnError) {
   const auto compared = Compare(std::move(request), *engine);
   ASSERT_FALSE(compared.ok());
   EXPECT_THAT(compared.error().message,
-              AllOf(HasSubstr("row \"wasteful\" on needle"), HasSubstr("record 1"),
+              AllOf(HasSubstr("row \"wasteful 0.1\" on needle"), HasSubstr("record 1"),
                     HasSubstr("the sparse path was not active"), HasSubstr("the budget is 4")));
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/wasteful/store"));
 }

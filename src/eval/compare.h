@@ -71,13 +71,6 @@ struct CompareFile {
   std::string name;  // the file's name without its ending; the path where two share it
   Dataset dataset;
   std::vector<Record> records;
-  // Of generated records: where the fact stands, 0 to 1, and the prompt's length that was asked
-  // for.
-  struct Place {
-    std::optional<double> depth;
-    std::optional<std::int64_t> tokens;
-  };
-  std::vector<Place> places;  // [records]
 };
 
 // At most `limit` records of each; 0: all. Errors: as ReadRecords; records that name no data set or

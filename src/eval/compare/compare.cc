@@ -57,7 +57,7 @@ std::vector<std::pair<std::string, std::string>> SettingsOf(const CompareRequest
                                                             const CompareEngine& engine) {
   std::vector<std::pair<std::string, std::string>> settings;
   for (const auto& [name, value] : engine.describe(request.config)) {
-    if (name.starts_with("sparse") || name == "audit") continue;
+    if (name.starts_with("sparse") || name == "audit" || value.empty()) continue;
     settings.emplace_back(name, value);
   }
   settings.emplace_back("ratios", fmt::format("{}", fmt::join(request.ratios, ", ")));

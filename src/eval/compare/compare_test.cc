@@ -118,7 +118,7 @@ TEST_F(CompareTest, ABudgetThatCoversEverythingIsAnError) {
                     HasSubstr("--block-tokens")));
 }
 
-TEST_F(CompareTest, ReadsPlacesAndNamesFiles) {
+TEST_F(CompareTest, FilesOfOneNameGoByTheirPaths) {
   std::filesystem::create_directory(folder_ + "/b");
   const std::string one = Write("n.jsonl", NeedleLines(3));
   const std::string two = Write("b/n.jsonl", "\n" + NeedleLines(1));
@@ -126,9 +126,8 @@ TEST_F(CompareTest, ReadsPlacesAndNamesFiles) {
   ASSERT_TRUE(files.ok()) << files.error().message;
   EXPECT_EQ((*files)[0].name, one);
   EXPECT_EQ((*files)[1].name, two);
-  ASSERT_EQ((*files)[0].places.size(), 2u);
-  EXPECT_EQ((*files)[0].places[1].depth, 0.1);
-  EXPECT_EQ((*files)[0].places[1].tokens, 1000);
+  EXPECT_EQ((*files)[0].records.size(), 2u);
+  EXPECT_EQ((*files)[1].records.size(), 1u);
 }
 
 TEST_F(CompareTest, WrongFilesAreNamed) {

@@ -50,10 +50,10 @@ std::vector<Sample> SamplesOf(const Comparison& comparison, std::size_t row,
   for (std::size_t f = 0; f < comparison.files.size(); ++f) {
     const CompareFile& file = comparison.files[f];
     if (file.dataset.name != dataset) continue;
-    for (std::size_t i = 0; i < file.places.size(); ++i) {
-      const CompareFile::Place& place = file.places[i];
-      if (!place.depth || !place.tokens) continue;
-      samples.push_back({*place.depth, *place.tokens, comparison.cell(row, f).scores[i]});
+    for (std::size_t i = 0; i < file.records.size(); ++i) {
+      const Record& record = file.records[i];
+      if (!record.depth || !record.tokens) continue;
+      samples.push_back({*record.depth, *record.tokens, comparison.cell(row, f).scores[i]});
     }
   }
   return samples;

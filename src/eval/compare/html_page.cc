@@ -58,6 +58,14 @@ std::size_t NearestRow(const Comparison& comparison, const Series& series, doubl
                            [&](std::size_t a, std::size_t b) { return distance(a) < distance(b); });
 }
 
+// Of an axis of five steps, each a round number.
+double EndOfAxis(double most) {
+  for (const double step : {0.2, 0.5, 1.0, 2.0, 5.0, 10.0}) {
+    if (5 * step >= most) return 5 * step;
+  }
+  return 100;
+}
+
 class Page {
  public:
   explicit Page(const Comparison& comparison)
@@ -202,8 +210,8 @@ class Page {
     Charts("Missed mass against bytes attended to",
            "The share of softmax weight on blocks outside the selection, mean over the audited "
            "steps, layers and heads. Down and to the left is better.",
-           "attended bytes/token", "attended_bytes_per_token", "missed mass, %",
-           std::max(1.0, std::ceil(most / 5) * 5), missed);
+           "attended bytes/token", "attended_bytes_per_token", "missed mass, %", EndOfAxis(most),
+           missed);
   }
 
   // The smallest ratio of each series.

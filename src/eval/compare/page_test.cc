@@ -65,7 +65,7 @@ TEST(ComparePage, IsWellFormedAndNeedsNothingElse) {
 TEST(ComparePage, LeavesOutWhatIsNotThere) {
   Comparison comparison = ExampleComparison();
   comparison.files.resize(1);
-  comparison.files[0].places.assign(2, {});
+  comparison.files[0].records.assign(2, {});
   std::vector<CompareCell> cells;
   for (std::size_t i = 0; i < comparison.cells.size(); i += 2) {
     cells.push_back(comparison.cells[i]);
@@ -130,8 +130,10 @@ TEST(ComparePage, NeedleMapAveragesByPlace) {
 TEST(ComparePage, ManyDepthsGoIntoTen) {
   Comparison comparison = ExampleComparison();
   comparison.files.resize(1);
-  comparison.files[0].places.clear();
-  for (int i = 0; i <= 20; ++i) comparison.files[0].places.push_back({i / 20.0, 1024});
+  comparison.files[0].records.assign(21, comparison.files[0].records[0]);
+  for (int i = 0; i <= 20; ++i) {
+    comparison.files[0].records[static_cast<std::size_t>(i)].depth = i / 20.0;
+  }
   for (CompareCell& cell : comparison.cells) cell.scores.assign(21, 1.0);
   const auto map = MakeNeedleMap(comparison, 0, "needle");
   ASSERT_EQ(map->depths.size(), 10u);

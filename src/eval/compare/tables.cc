@@ -38,9 +38,9 @@ OrderedJson CellJson(const CompareCell& cell, const CompareFile& file) {
 OrderedJson FileJson(const CompareFile& file) {
   OrderedJson depths = OrderedJson::array();
   OrderedJson tokens = OrderedJson::array();
-  for (const CompareFile::Place& place : file.places) {
-    depths.push_back(NumberOrNull(place.depth));
-    tokens.push_back(place.tokens ? OrderedJson(*place.tokens) : OrderedJson(nullptr));
+  for (const Record& record : file.records) {
+    depths.push_back(NumberOrNull(record.depth));
+    tokens.push_back(record.tokens ? OrderedJson(*record.tokens) : OrderedJson(nullptr));
   }
   return {{"path", file.path},
           {"name", file.name},

@@ -106,7 +106,9 @@ Comparison ExampleComparison() {
     file.name = name;
     file.dataset = *FindDataset("needle");
     file.records.resize(2);
-    file.places = {{0.0, 1024}, {1.0, 1024}};
+    for (Record& record : file.records) record.tokens = 1024;
+    file.records[0].depth = 0.0;
+    file.records[1].depth = 1.0;
     comparison.files.push_back(std::move(file));
   }
   comparison.rows = {{"dense", "dense", {}, {}, RowKind::kDense},
