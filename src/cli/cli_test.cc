@@ -307,7 +307,7 @@ TEST_F(CliWithFullStore, AnswersAndSaysThatNothingWasStored) {
 }
 
 TEST_F(CliWithFullStore, FailsWhereMemoryDependsOnIt) {
-  EXPECT_THAT(ErrorOf(run_ + " --kv-memory 3MiB --store " + store_, 1),
+  EXPECT_THAT(ErrorOf(run_ + " --kv-memory 5MiB --store " + store_, 1),
               AllOf(HasSubstr("the store failed"), HasSubstr("No space left on device")));
 }
 

@@ -103,7 +103,7 @@ TEST_F(PluginRun, TheProgramTakesItFromTheFlagOrTheFile) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_THAT(outcome.err, AllOf(HasSubstr("(tail_only)"), Not(HasSubstr("densely"))));
   }
-  EXPECT_THAT(ErrorOf(run, 2), HasSubstr("expected one of ESA"));
+  EXPECT_THAT(ErrorOf(run, 2), HasSubstr("expected one of Adaptive, ESA"));
   EXPECT_THAT(ErrorOf(run + " --plugin " + PluginPath("throws"), 2), HasSubstr("no coffee"));
 }
 
