@@ -14,7 +14,7 @@ from torch import nn
 class Shape:
     vocab_size: int
     hidden: int = 256
-    layers: int = 4
+    layers: int = 5
     heads: int = 8
     kv_heads: int = 4
     head_dim: int = 64

@@ -155,7 +155,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="model folder with tasks.json and tokenizer.json")
     parser.add_argument("--checkpoint", type=Path, required=True, help="file for the float32 weights")
-    parser.add_argument("--resume", type=Path, help="float32 weights to continue from")
+    parser.add_argument("--resume", type=Path, help="float32 weights to continue from; layers not in it are begun")
+    parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--first-stage", type=int, default=0)
     parser.add_argument("--max-span", type=int, default=32768)
@@ -172,12 +173,12 @@ def main():
     torch.manual_seed(args.seed)
     text = TaskText(args.folder / "tasks.json")
     tokenizer = Tokenizer.from_file(str(args.folder / "tokenizer.json"))
-    model = Model(Shape(tokenizer.get_vocab_size()))
+    model = Model(Shape(tokenizer.get_vocab_size(), layers=args.layers))
+    before_value = [tokenizer.encode(word).ids[0] for word in (" is", ":")]
+    structured_start(model, token_categories(text, tokenizer), before_value, args.seed)
     if args.resume:
-        model.load_state_dict(torch.load(args.resume))
-    else:
-        before_value = [tokenizer.encode(word).ids[0] for word in (" is", ":")]
-        structured_start(model, token_categories(text, tokenizer), before_value, args.seed)
+        unknown = model.load_state_dict(torch.load(args.resume), strict=False).unexpected_keys
+        assert not unknown, f"{args.resume}: more than {args.layers} layers"
     print(json.dumps({k: str(v) for k, v in vars(args).items()}),
           f"parameters {sum(p.numel() for p in model.parameters())}", flush=True)
     train(args, model, Sampler(text, tokenizer, args.seed), tokenizer.token_to_id("<|endoftext|>"))
