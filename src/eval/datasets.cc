@@ -8,6 +8,7 @@ namespace esa {
 namespace {
 
 constexpr std::string_view kQuestion = "{context}\n\nQuestion: {input}\nAnswer:";
+constexpr std::string_view kSentence = "{context}\n\nQuestion: {input}\nAnswer in a sentence:";
 constexpr std::string_view kQuestionZh = "{context}\n\n问题：{input}\n回答：";
 constexpr std::string_view kSummary = "{context}\n\nSummary:";
 constexpr std::string_view kSummaryZh = "{context}\n\n总结：";
@@ -44,6 +45,9 @@ constexpr Dataset kDatasets[] = {
     {"needle", "exact", kQuestion, 24, false, true, true},
     {"multikey", "exact", kQuestion, 24, false, true, true},
     {"kv_recall", "exact", kQuestion, 24, false, true, true},
+    {"needle_sentence", "exact", kSentence, 24, false, true, true},
+    {"multikey_sentence", "exact", kSentence, 24, false, true, true},
+    {"kv_recall_sentence", "exact", kSentence, 24, false, true, true},
     {"niah_single_1", "string_match_all", kRuler, 128, false, true},
     {"niah_single_2", "string_match_all", kRuler, 128, false, true},
     {"niah_single_3", "string_match_all", kRuler, 128, false, true},

@@ -102,6 +102,15 @@ class ContextBuilder {
   std::vector<std::string> sentences_;
 };
 
+// A fact's task may be asked for in another form: NAME_sentence, which wants the fact repeated.
+constexpr std::string_view kSentenceForm = "_sentence";
+
+bool WantsSentence(std::string_view task) { return task.ends_with(kSentenceForm); }
+
+std::string ShapeName(const std::string& task) {
+  return WantsSentence(task) ? task.substr(0, task.size() - kSentenceForm.size()) : task;
+}
+
 std::int64_t CountWords(std::string_view text) {
   return text.empty() ? 0 : 1 + std::count(text.begin(), text.end(), ' ');
 }
@@ -137,7 +146,10 @@ Result<TaskGenerator> TaskGenerator::Load(const std::string& tasks_json) {
 std::vector<std::string> TaskGenerator::Tasks() const {
   std::vector<std::string> names;
   if (text_ != nullptr) {
-    for (const auto& [name, shape] : text_->tasks()) names.push_back(name);
+    for (const auto& [name, shape] : text_->tasks()) {
+      names.push_back(name);
+      names.push_back(name + std::string(kSentenceForm));
+    }
   }
   for (std::string& name : RulerTaskNames()) names.push_back(std::move(name));
   return names;
@@ -148,7 +160,7 @@ std::vector<std::string> TaskGenerator::RulerTaskNames() { return ruler::RulerTa
 bool TaskGenerator::IsRulerTask(const std::string& task) { return ruler::RulerTasks::Has(task); }
 
 bool TaskGenerator::CanMake(const std::string& task) const {
-  return ruler_->CanMake(task) || (text_ != nullptr && text_->tasks().contains(task));
+  return ruler_->CanMake(task) || (text_ != nullptr && text_->tasks().contains(ShapeName(task)));
 }
 
 Result<Record> TaskGenerator::Generate(const TaskRequest& request,
@@ -169,7 +181,7 @@ Result<Record> TaskGenerator::GenerateFact(const TaskRequest& request,
   Record record{
       .input = text_->Question(asked),
       .context = {},
-      .answers = {asked.value},
+      .answers = {WantsSentence(request.task) ? text_->Sentence(asked) : asked.value},
       .all_classes = {},
       .length = 0,
       .dataset = request.task,
@@ -182,7 +194,7 @@ Result<Record> TaskGenerator::GenerateFact(const TaskRequest& request,
         fmt::format("task {}: {} tokens are too few; its fact and question need {}", request.task,
                     request.tokens, request.tokens - budget + builder.used()));
   }
-  builder.AddFacts(text_->tasks().at(request.task), budget);
+  builder.AddFacts(text_->tasks().at(ShapeName(request.task)), budget);
   builder.AddFiller(budget);
   record.depth = std::clamp(request.depth.value_or(0.5), 0.0, 1.0);
   record.tokens = request.tokens;

@@ -25,8 +25,10 @@ struct AdaptiveOptions {
   double sparse_ratio = 0.05;
   double top_p = 0.99;
   std::int64_t retrieval_stride = 4;
-  double turn = 0.7;  // cosine of a head's query with that of the selection
-  double stay = 2.0;  // a selected block's share counts as so many times as large
+  double turn = 0.7;         // cosine of a head's query with that of the selection
+  double most_new = 0.25;    // part of the budget that one retrieval may replace
+  double least_share = 0.0;  // of a block that is to be loaded
+  double stay = 2.0;         // a selected block's share counts as so many times as large
   std::int64_t part_tokens = 16;
   std::int64_t dense_layers = 0;  // the first ones
   bool variance = false;
@@ -36,12 +38,20 @@ struct AdaptiveOptions {
 
 using Lists = std::vector<std::vector<BlockIndex>>;
 
+// Estimated shares of the attention in a group of query heads.
+struct Shares {
+  std::vector<std::vector<float>> of;  // by query head and block
+  std::vector<float> largest;          // of a block between the windows, in any of the heads
+  std::vector<float> covered;          // by query head, by what is attended to so far
+};
+
 struct Layer {
   std::vector<float> query;  // of the last retrieval, [num_heads, head_dim]
   std::int64_t step = 0;     // of the last retrieval
   RetrievalTicket ticket = 0;
   BlockRange between;  // what is chosen from
   std::int64_t k = 0;
+  bool first = true;  // retrieval: all blocks are still in memory
   BlockChooser chooser;
   Lists chosen;  // by KV head, of the last retrieval
   LayerSelection selection;
@@ -149,6 +159,7 @@ class AdaptiveAttention final : public SparseAttention {
     layer.step = step.step();
     layer.between = BlocksBetween(options_.windows, shape);
     layer.k = Share(layer.between.size(), options_.sparse_ratio);
+    layer.first = step.step() == 0;
     layer.chosen.resize(static_cast<std::size_t>(shape.num_kv_heads));
     layer.rest_log_weights.resize(static_cast<std::size_t>(shape.num_heads));
     layer.rest_values.resize(step.query().size());
@@ -175,61 +186,73 @@ class AdaptiveAttention final : public SparseAttention {
     const int group = static_cast<int>(layer.rest_log_weights.size()) / view.num_kv_heads;
     for (int head = 0; head < view.num_kv_heads; ++head) {
       std::vector<BlockIndex>& list = lists[static_cast<std::size_t>(head)];
-      ChooseForHead(scores, layer, head, group, &list);
+      std::vector<BlockIndex>& before = layer.chosen[static_cast<std::size_t>(head)];
+      ChooseForHead(GroupShares(scores, head * group, group, layer.between), layer, before, &list);
       for (int r = head * group; options_.estimate && r < (head + 1) * group; ++r) {
         EstimateRest(view, scores.row(r), layer, list, head, r);
       }
-      layer.chosen[static_cast<std::size_t>(head)] = list;
+      before = list;
     }
   }
 
-  // Leaves in `scores` the log of each block's estimated share.
-  void ChooseForHead(const ScoreRows& scores, const Layer& layer, int kv_head, int group,
+  static Shares GroupShares(const ScoreRows& scores, int first_row, int group, BlockRange between) {
+    Shares shares{.of = {},
+                  .largest = std::vector<float>(static_cast<std::size_t>(between.size())),
+                  .covered = {}};
+    for (int r = first_row; r < first_row + group; ++r) {
+      const std::span<const float> row = scores.row(r);
+      const float whole = LogSum(row);
+      std::vector<float>& of = shares.of.emplace_back(row.size());
+      float outside = 0;
+      for (std::size_t b = 0; b < row.size(); ++b) {
+        of[b] = std::exp(row[b] - whole);
+        const auto at = static_cast<std::int64_t>(b);
+        if (at < between.begin || at >= between.end) {
+          outside += of[b];
+        } else {
+          float& largest = shares.largest[b - static_cast<std::size_t>(between.begin)];
+          largest = std::max(largest, of[b]);
+        }
+      }
+      shares.covered.push_back(outside);
+    }
+    return shares;
+  }
+
+  // The best blocks until top_p is covered; of those that `before` has not, most_new at most and
+  // none below least_share. What is left of the budget keeps the best of `before`.
+  void ChooseForHead(Shares shares, const Layer& layer, const std::vector<BlockIndex>& before,
                      std::vector<BlockIndex>* list) const {
     list->clear();
     const BlockRange between = layer.between;
-    const auto count = static_cast<std::size_t>(between.size());
-    if (count == 0) return;
-    std::vector<float> share(count);
-    std::vector<float> covered(static_cast<std::size_t>(group));
-    for (int r = 0; r < group; ++r) {
-      const std::span<const float> row = scores.row(kv_head * group + r);
-      const float whole = LogSum(row);
-      float outside = 0;
-      for (std::size_t b = 0; b < row.size(); ++b) {
-        const float part = std::exp(row[b] - whole);
-        const auto at = static_cast<std::int64_t>(b);
-        if (at < between.begin || at >= between.end) {
-          outside += part;
-        } else {
-          float& largest = share[b - static_cast<std::size_t>(between.begin)];
-          largest = std::max(largest, part);
-        }
-      }
-      covered[static_cast<std::size_t>(r)] = outside;
+    if (between.size() == 0) return;
+    const auto share = [&](BlockIndex block) -> float& {
+      return shares.largest[static_cast<std::size_t>(block - between.begin)];
+    };
+    const bool first = layer.first;
+    std::vector<bool> had(shares.largest.size());
+    for (const BlockIndex block : before) {
+      if (block < between.begin || block >= between.end) continue;
+      had[static_cast<std::size_t>(block - between.begin)] = true;
+      share(block) *= static_cast<float>(options_.stay);
     }
-    for (const BlockIndex block : layer.chosen[static_cast<std::size_t>(kv_head)]) {
-      if (block >= between.begin && block < between.end) {
-        share[static_cast<std::size_t>(block - between.begin)] *= static_cast<float>(options_.stay);
-      }
-    }
-    std::vector<BlockIndex> order(count);
-    std::iota(order.begin(), order.end(), between.begin);
     const auto k = static_cast<std::size_t>(std::min<std::int64_t>(layer.k, between.size()));
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(),
-                      [&](BlockIndex a, BlockIndex b) {
-                        const float x = share[static_cast<std::size_t>(a - between.begin)];
-                        const float y = share[static_cast<std::size_t>(b - between.begin)];
-                        return x != y ? x > y : a < b;
-                      });
-    for (std::size_t i = 0; i < k; ++i) {
-      const bool enough = *std::min_element(covered.begin(), covered.end()) >= options_.top_p;
-      if (enough && k < count) break;
+    std::vector<BlockIndex> order(shares.largest.size());
+    std::iota(order.begin(), order.end(), between.begin);
+    std::sort(order.begin(), order.end(), [&](BlockIndex a, BlockIndex b) {
+      return share(a) != share(b) ? share(a) > share(b) : a < b;
+    });
+    const auto least = static_cast<float>(options_.least_share);
+    std::int64_t most_new = std::max<std::int64_t>(1, Share(layer.k, options_.most_new));
+    for (std::size_t i = 0; i < order.size() && list->size() < k; ++i) {
+      const bool is_new = !first && !had[static_cast<std::size_t>(order[i] - between.begin)];
+      const bool covered =
+          *std::min_element(shares.covered.begin(), shares.covered.end()) >= options_.top_p;
+      if (is_new && (covered || most_new == 0 || share(order[i]) < least)) continue;
+      if (is_new) --most_new;
       list->push_back(order[i]);
-      for (int r = 0; r < group; ++r) {
-        const std::span<const float> row = scores.row(kv_head * group + r);
-        covered[static_cast<std::size_t>(r)] +=
-            std::exp(row[static_cast<std::size_t>(order[i])] - LogSum(row));
+      for (std::size_t r = 0; r < shares.of.size(); ++r) {
+        shares.covered[r] += shares.of[r][static_cast<std::size_t>(order[i])];
       }
     }
     std::sort(list->begin(), list->end());
@@ -304,6 +327,8 @@ Result<std::unique_ptr<SparseAttention>> CreateAdaptiveAttention(const Options& 
   read.top_p = reader.Real("top_p", read.top_p, 0.0, 1.0);
   read.retrieval_stride = reader.Int("retrieval_stride", read.retrieval_stride, 1, kMostStride);
   read.turn = reader.Real("turn", read.turn, -1.0, 1.0);
+  read.most_new = reader.Real("most_new", read.most_new, 0.0, 1.0);
+  read.least_share = reader.Real("least_share", read.least_share, 0.0, 1.0);
   read.stay = reader.Real("stay", read.stay, 1.0, 1e6);
   read.part_tokens = reader.Int("part_tokens", read.part_tokens, 0, 4096);
   read.dense_layers = reader.Int("dense_layers", read.dense_layers, 0, 1 << 20);

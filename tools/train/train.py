@@ -56,7 +56,7 @@ def selection_losses(q, k, rows, real, batch, block):
     return torch.stack([average(variance), average(miss)])
 
 
-def forward(model, batch, select):
+def forward(model, batch, select, precision):
     """Loss, the two selection losses as averages over layers (zero without `select`), and (right, all) counts of
     value words and digits."""
     rows, real = mark_scored(batch)
@@ -68,7 +68,8 @@ def forward(model, batch, select):
             selection.append(selection_losses(q, k, rows, real, batch, block))
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-        return F.scaled_dot_product_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), attn_mask=batch.mask)
+        return F.scaled_dot_product_attention(q.to(precision), k.to(precision), v.to(precision),
+                                              attn_mask=batch.mask.to(precision))
 
     states = model.hidden(batch.tokens, batch.positions, attend)
     scored = batch.targets != -100
@@ -124,13 +125,13 @@ def train(args, model, sampler, eos_id):
     optimiser = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr, betas=(0.9, 0.98),
                                   fused=True)
     stage, in_stage, tokens, began = args.first_stage, 0, 0, time.process_time()
-    progress = Progress()
+    progress, precision = Progress(), getattr(torch, args.precision)
     for step in range(args.steps):
         batch = sampler.batch(STAGES[stage], args.max_span)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(args, step) * group["rate"]
-        with torch.autocast("cpu", torch.bfloat16):
-            loss, selection, counts = forward(model, batch, args.variance_weight + args.miss_weight > 0)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            loss, selection, counts = forward(model, batch, args.variance_weight + args.miss_weight > 0, precision)
         optimiser.zero_grad()
         total = loss + args.variance_weight * selection[0] + args.miss_weight * selection[1]
         total.backward()
@@ -166,6 +167,8 @@ def main():
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--variance-weight", type=float, default=1e-3)
     parser.add_argument("--miss-weight", type=float, default=0.03)
+    parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16",
+                        help="of products; float32 is far faster on a processor without bf16 instructions")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
