@@ -72,9 +72,10 @@ TEST_F(GeneratedTask, FillsTheBudgetAndAsksForItsFact) {
   const auto generator = Load(kTasks);
   ASSERT_TRUE(generator.ok()) << generator.error().message;
   const std::vector<std::string> tasks = generator->Tasks();
-  EXPECT_EQ(tasks.size(), 3 + TaskGenerator::RulerTaskNames().size());
-  EXPECT_THAT(std::vector<std::string>(tasks.begin(), tasks.begin() + 3),
-              ElementsAre("kv_recall", "multikey", "needle"));
+  EXPECT_EQ(tasks.size(), 6 + TaskGenerator::RulerTaskNames().size());
+  EXPECT_THAT(std::vector<std::string>(tasks.begin(), tasks.begin() + 6),
+              ElementsAre("kv_recall", "kv_recall_sentence", "multikey", "multikey_sentence",
+                          "needle", "needle_sentence"));
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const auto record = generator->Generate(
         {.task = "needle", .tokens = 200, .depth = 0.5, .seed = seed}, CountWords);
@@ -87,6 +88,19 @@ TEST_F(GeneratedTask, FillsTheBudgetAndAsksForItsFact) {
     const std::string asked = record->input.substr(12, record->input.size() - 13);
     EXPECT_THAT(record->context, HasSubstr("The " + asked + " is " + record->answers[0] + "."));
   }
+}
+
+TEST_F(GeneratedTask, InASentenceTheWholeFactIsTheAnswer) {
+  const auto generator = Load(kTasks);
+  ASSERT_TRUE(generator.ok());
+  const auto record = generator->Generate(
+      {.task = "multikey_sentence", .tokens = 200, .depth = 0.5, .seed = 2}, CountWords);
+  ASSERT_TRUE(record.ok()) << record.error().message;
+  EXPECT_EQ(record->dataset, "multikey_sentence");
+  ASSERT_THAT(record->input, StartsWith("What is the "));
+  const std::string asked = record->input.substr(12, record->input.size() - 13);
+  EXPECT_THAT(record->answers, ElementsAre(StartsWith("The " + asked + " is ")));
+  EXPECT_THAT(record->context, HasSubstr(record->answers[0]));
 }
 
 TEST_F(GeneratedTask, EqualRequestsGiveEqualRecords) {
@@ -195,12 +209,13 @@ TEST(ShippedTasks, AreReadAndAskedAsTheModelWasTrained) {
   const auto generator = TaskGenerator::Load(path);
   ASSERT_TRUE(generator.ok()) << generator.error().message;
   std::ifstream file(path);
-  std::string form = nlohmann::json::parse(file).at("forms").at("short").at("prompt");
-  form.replace(form.find("{question}"), 10, "{input}");
+  const nlohmann::json forms = nlohmann::json::parse(file).at("forms");
   for (const std::string& task : generator->Tasks()) {
     if (TaskGenerator::IsRulerTask(task)) continue;
     const auto dataset = FindDataset(task);
     ASSERT_TRUE(dataset.ok()) << dataset.error().message;
+    std::string form = forms.at(task.ends_with("_sentence") ? "sentence" : "short").at("prompt");
+    form.replace(form.find("{question}"), 10, "{input}");
     EXPECT_EQ(dataset->prompt_template, form);
     const auto record = generator->Generate({.task = task, .tokens = 400, .seed = 1}, CountWords);
     EXPECT_TRUE(record.ok()) << record.error().message;
@@ -213,8 +228,8 @@ TEST_F(GeneratedTask, MistakesAreNamed) {
   const auto unknown = generator->Generate({.task = "noodle", .tokens = 100}, CountWords);
   ASSERT_FALSE(unknown.ok());
   EXPECT_THAT(unknown.error().message,
-              StartsWith("task \"noodle\" is not known; known are: kv_recall, multikey, needle, "
-                         "niah_single_1, "));
+              StartsWith("task \"noodle\" is not known; known are: kv_recall, kv_recall_sentence, "
+                         "multikey, multikey_sentence, needle, needle_sentence, niah_single_1, "));
   const auto small = generator->Generate({.task = "needle", .tokens = 5}, CountWords);
   ASSERT_FALSE(small.ok());
   EXPECT_THAT(small.error().message, HasSubstr("5 tokens are too few; its fact and question need"));

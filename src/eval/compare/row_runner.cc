@@ -121,7 +121,8 @@ EvaluationModel RowRunner::Lazily(std::size_t file, bool audit, const std::strin
   lazy.answer = [=, this](const Prompt& prompt, const SamplingParams& params,
                           const ProgressCallback& progress) -> Result<Completion> {
     ESA_RETURN_IF_ERROR(OpenModel(audit));
-    const bool observe = file == 0 && WholeLines(PredictionsFile(folder, request_.files[0])) == 0;
+    // Of every file: in the next run another one may come first, whose selections are shown.
+    const bool observe = WholeLines(PredictionsFile(folder, request_.files[file])) == 0;
     SelectionLog log;
     if (observe) model_->Observe([&log](const SelectionEvent& event) { log.Add(event); });
     auto completion = model_->Answer(prompt, params, progress);
