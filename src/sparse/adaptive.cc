@@ -229,7 +229,6 @@ class AdaptiveAttention final : public SparseAttention {
     const auto share = [&](BlockIndex block) -> float& {
       return shares.largest[static_cast<std::size_t>(block - between.begin)];
     };
-    const bool first = layer.first;
     std::vector<bool> had(shares.largest.size());
     for (const BlockIndex block : before) {
       if (block < between.begin || block >= between.end) continue;
@@ -237,6 +236,7 @@ class AdaptiveAttention final : public SparseAttention {
       share(block) *= static_cast<float>(options_.stay);
     }
     const auto k = static_cast<std::size_t>(std::min<std::int64_t>(layer.k, between.size()));
+    const bool all = layer.first || k == shares.largest.size();
     std::vector<BlockIndex> order(shares.largest.size());
     std::iota(order.begin(), order.end(), between.begin);
     std::sort(order.begin(), order.end(), [&](BlockIndex a, BlockIndex b) {
@@ -245,7 +245,7 @@ class AdaptiveAttention final : public SparseAttention {
     const auto least = static_cast<float>(options_.least_share);
     std::int64_t most_new = std::max<std::int64_t>(1, Share(layer.k, options_.most_new));
     for (std::size_t i = 0; i < order.size() && list->size() < k; ++i) {
-      const bool is_new = !first && !had[static_cast<std::size_t>(order[i] - between.begin)];
+      const bool is_new = !all && !had[static_cast<std::size_t>(order[i] - between.begin)];
       const bool covered =
           *std::min_element(shares.covered.begin(), shares.covered.end()) >= options_.top_p;
       if (is_new && (covered || most_new == 0 || share(order[i]) < least)) continue;
