@@ -112,9 +112,10 @@ struct ScoreRule {
   enum class Kind {
     kDot,        // q . mean
     kDeviation,  // q . mean + factor * sqrt(q^2 . variance)
-    kLogMass,    // log of the part's sum of exp(factor * q . k), its keys taken as Gaussian with
-                 // independent channels: factor * q . mean + factor^2 / 2 * q^2 . variance + log n;
-                 // as all equal where no variance is kept
+    kLogMass,    // log of the part's sum of exp(factor * q . k), its n keys taken as drawn from a
+                 // Gaussian with independent channels (the random energy model): with v = factor^2
+                 // * q^2 . variance, factor * q . mean plus v / 2 + log n up to v = 2 log n, where
+                 // one key weighs most, and sqrt(2 v log n) beyond; v = 0 where none is kept
     kBounds,     // sum over channels of max(q * lower, q * upper): no key of the part scores higher
     kCodes,      // the largest number of equal code bits of a token, in [0, code_bits]
   };  // A block's score is its best part's; for kLogMass the log of the sum of its parts.

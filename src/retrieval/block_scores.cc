@@ -73,6 +73,25 @@ void AddDeviation(const RepresentationView& view, float factor, const HeadTask& 
   }
 }
 
+// What the spread of a part's keys adds to the log of its mass; see kLogMass.
+void AddSpread(const RepresentationView& view, float factor, const HeadTask& task,
+               const ScoreRows& scores) {
+  std::vector<float>& variance = OfThread().variance;
+  variance.resize(static_cast<std::size_t>(scores.size * task.num_queries));
+  const ScoreRows rows = {.data = variance.data(), .stride = scores.size, .size = scores.size};
+  Multiply(
+      view, view.variance, task, [=](float q) { return factor * factor * q * q; }, false, rows);
+  const float log_tokens = std::log(static_cast<float>(view.part_tokens));
+  for (int r = 0; r < task.num_queries; ++r) {
+    const std::span<const float> from = rows.row(r);
+    const std::span<float> to = scores.row(r);
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      const float v = from[i];
+      to[i] += v <= 2 * log_tokens ? v / 2 : std::sqrt(2 * v * log_tokens) - log_tokens;
+    }
+  }
+}
+
 // Scores of parts. kLogMass leaves out the log of the number of tokens.
 void ScoreParts(const RepresentationView& view, const ScoreRule& rule, const HeadTask& task,
                 bool add, const ScoreRows& scores) {
@@ -86,10 +105,8 @@ void ScoreParts(const RepresentationView& view, const ScoreRule& rule, const Hea
     case Kind::kLogMass:
       Multiply(
           view, view.mean, task, [=](float q) { return factor * q; }, add, scores);
-      if (!view.variance) return;
-      return Multiply(
-          view, view.variance, task, [=](float q) { return factor * factor / 2 * q * q; }, true,
-          scores);
+      if (view.variance) AddSpread(view, factor, task, scores);
+      return;
     case Kind::kDot:
     case Kind::kDeviation:
     case Kind::kCodes:

@@ -140,7 +140,9 @@ class Reference {
     const double variance = sum(view_.variance, [](double v, double q) { return q * q * v; });
     if (rule_.kind == Kind::kDeviation) return mean + factor * std::sqrt(variance);
     if (rule_.kind == Kind::kLogMass) {
-      return factor * mean + factor * factor / 2 * variance + std::log(view_.part_tokens);
+      const double log_n = std::log(view_.part_tokens);
+      const double v = factor * factor * variance;
+      return factor * mean + (v > 2 * log_n ? std::sqrt(2 * v * log_n) : v / 2 + log_n);
     }
     return mean;
   }

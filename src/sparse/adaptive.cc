@@ -5,11 +5,11 @@
 // - Blocks are described in parts of a few tokens, finer than they are stored.
 // - As many blocks as it takes to cover `top_p` of the attention, `sparse_ratio` of them at most.
 // - A retrieval every `retrieval_stride` steps, layers taking turns; it runs while one step
-// computes,
-//   its loads while the next one does.
+//   computes, its loads while the next one does.
 // - When the query turns away from the one that the selection was made for, retrieval and loading
 //   are done at once.
-// - What was selected stays unless something clearly better is found: fewer loads.
+// - What was selected stays unless something clearly better is found, and one retrieval replaces a
+//   part of the budget at most: fewer loads.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -29,10 +29,10 @@ struct AdaptiveOptions {
   double most_new = 0.25;    // part of the budget that one retrieval may replace
   double least_share = 0.0;  // of a block that is to be loaded
   double stay = 2.0;         // a selected block's share counts as so many times as large
-  std::int64_t part_tokens = 16;
+  std::int64_t part_tokens = 4;
   std::int64_t dense_layers = 0;  // the first ones
   bool variance = false;
-  bool estimate = true;
+  bool estimate = false;
   RepresentationType type = RepresentationType::kInt8;
 };
 
