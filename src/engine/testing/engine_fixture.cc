@@ -86,6 +86,7 @@ Result<EngineRun> RunEngine(const EngineSetup& setup, std::int64_t prompt_tokens
   sequence.prompt_tokens = prompt_tokens;
   EngineRun run;
   const Status done = Generate(core, sequence, store.get(), setup, steps, &run);
+  sequence.SumUpAudits();
   sequence.Finish(&retrieval);
   working_set.Finish(sequence.cache);
   run.stats = sequence.stats;
