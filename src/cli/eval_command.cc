@@ -51,13 +51,6 @@ Status CheckUsage(const EvalOptions& options) {
   return {};
 }
 
-// Room for the answer, and for what a chat template puts around the prompt.
-std::int64_t LongestPrompt(const EvalOptions& options, const LLM& llm, int max_tokens) {
-  constexpr std::int64_t kTemplateTokens = 128;
-  if (options.max_length > 0) return options.max_length;
-  return std::max<std::int64_t>(1, llm.max_position() - max_tokens - kTemplateTokens);
-}
-
 void PrintResult(const EvalOptions& options, const EvaluationResult& result) {
   if (options.json) {
     const OrderedJson all = {{"dataset", options.dataset},
@@ -87,7 +80,10 @@ Result<int> EvaluateDataset(const EvalOptions& options, const EngineConfig& conf
   ESA_ASSIGN_OR_RETURN(const std::vector<Record> records, ReadRecords(data, options.limit));
   ESA_ASSIGN_OR_RETURN(const auto llm, LLM::Open(config));
   ESA_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(config.model_dir));
-  request.max_prompt_tokens = LongestPrompt(options, *llm, request.style.max_tokens);
+  request.max_prompt_tokens =
+      options.max_length > 0
+          ? options.max_length
+          : LongestPrompt(request.dataset, request.style.max_tokens, llm->max_position());
   request.out_dir = options.out;
   request.settings = DescribeSettings(config);
   request.settings["data"] = data;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/status_macros.h"
 #include "eval/metrics.h"
 #include "eval/report/evaluation_output.h"
@@ -31,6 +33,11 @@ Result<Completion> Answer(const EvaluationRequest& request, const Prompt& prompt
 }
 
 }  // namespace
+
+std::int64_t LongestPrompt(const Dataset& dataset, int answer_tokens, std::int64_t max_position) {
+  const std::int64_t template_tokens = dataset.raw_prompt ? 0 : 128;
+  return std::max<std::int64_t>(1, max_position - answer_tokens - template_tokens);
+}
 
 Result<Prompt> MakePrompt(const EvaluationRequest& request, const Record& record,
                           const EvaluationModel& model) {

@@ -54,6 +54,10 @@ Result<EvaluationResult> Evaluate(const EvaluationRequest& request, std::span<co
                                   const EvaluationModel& model,
                                   const EvaluationProgress& progress = {});
 
+// Tokens that a prompt may have beside its answer and what a chat template puts around it, 1 or
+// more.
+std::int64_t LongestPrompt(const Dataset& dataset, int answer_tokens, std::int64_t max_position);
+
 // The prompt of one record: filled, cut to length, in a chat message where that is due.
 Result<Prompt> MakePrompt(const EvaluationRequest& request, const Record& record,
                           const EvaluationModel& model);

@@ -269,5 +269,11 @@ TEST(Cost, RatesAreOfSumsAndPeaksAreLargest) {
   EXPECT_EQ(nlohmann::json::parse(CostJson({})).at("reuse"), 0);
 }
 
+TEST(LongestPromptTest, LeavesRoomForAChatTemplateWhereThereMayBeOne) {
+  EXPECT_EQ(LongestPrompt(*FindDataset("needle"), 24, 8192), 8192 - 24);
+  EXPECT_LT(LongestPrompt(*FindDataset("hotpotqa"), 32, 8192), 8192 - 32 - 100);
+  EXPECT_EQ(LongestPrompt(*FindDataset("hotpotqa"), 32, 64), 1);
+}
+
 }  // namespace
 }  // namespace esa

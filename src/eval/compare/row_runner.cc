@@ -63,15 +63,13 @@ std::string PredictionsFile(const std::string& folder, const CompareFile& file) 
 
 Result<EvaluationRequest> PromptRequest(const CompareRequest& request, const CompareFile& file,
                                         const ModelFacts& facts) {
-  constexpr std::int64_t kTemplateTokens = 128;  // what a chat template puts around a prompt
   EvaluationRequest evaluation;
   evaluation.dataset = file.dataset;
   ESA_ASSIGN_OR_RETURN(evaluation.style, ChoosePromptStyle(file.dataset, request.longbench_folder));
   evaluation.max_prompt_tokens =
       request.max_length > 0
           ? request.max_length
-          : std::max<std::int64_t>(
-                1, facts.max_position - evaluation.style.max_tokens - kTemplateTokens);
+          : LongestPrompt(file.dataset, evaluation.style.max_tokens, facts.max_position);
   return evaluation;
 }
 
