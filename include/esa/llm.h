@@ -100,6 +100,16 @@ struct SelectionEvent {
 };
 using SelectionObserver = std::function<void(const SelectionEvent&)>;
 
+// What audits found in all requests that have ended.
+struct AuditTotals {
+  std::int64_t steps = 0;               // audited
+  double seconds = 0;                   // that audits took
+  std::int64_t widened = 0;             // requests whose algorithm was made to spend more
+  std::int64_t fell_back_to_dense = 0;  // requests that gave up their algorithm
+  int num_heads = 0;
+  std::vector<double> missed = {};  // shares summed over steps, [num_layers, num_heads]; or empty
+};
+
 class LLM {
  public:
   static Result<std::unique_ptr<LLM>> Open(const EngineConfig& config);
@@ -126,6 +136,7 @@ class LLM {
   std::uint64_t weight_bytes() const;
   std::uint64_t kv_bytes_per_token() const;
   StoreStats store_stats() const;  // all zero while there is no store
+  AuditTotals audit_totals() const;
 
  private:
   struct State;

@@ -1,4 +1,4 @@
-// The counters of a store as text for Prometheus: its exposition format, version 0.0.4
+// Counters as text for Prometheus: its exposition format, version 0.0.4
 // (https://prometheus.io/docs/instrumenting/exposition_formats).
 //
 // Threading: pure functions.
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "esa/block_store.h"
+#include "esa/llm.h"
 
 namespace esa {
 
@@ -22,5 +23,8 @@ using MetricLabels = std::vector<std::pair<std::string, std::string>>;
 // In names of labels, characters that the format has no place for become _. A label named backend
 // or tier is left out: these are set here.
 std::string PrometheusText(const StoreStats& stats, const MetricLabels& labels = {});
+
+// The same of audits; no labels but the layer and the query head of a missed mass.
+std::string PrometheusText(const AuditTotals& totals);
 
 }  // namespace esa

@@ -108,13 +108,16 @@ void EngineFlags::AddNumbersTo(CLI::App* command) {
 }
 
 void EngineFlags::AddMetricsTo(CLI::App* command) {
-  command->add_option("--metrics", metrics, "At the end, what the store did, for Prometheus")
+  command
+      ->add_option("--metrics", metrics,
+                   "At the end, what the store did and audits found, for Prometheus")
       ->type_name("FILE");
 }
 
 Status EngineFlags::WriteMetrics(const LLM& llm) const {
   if (metrics.empty()) return {};
-  return ReplaceFile(metrics, PrometheusText(llm.store_stats()));
+  return ReplaceFile(metrics,
+                     PrometheusText(llm.store_stats()) + PrometheusText(llm.audit_totals()));
 }
 
 Result<EngineConfig> EngineFlags::Resolve() const {

@@ -3,10 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <numeric>
+#include <regex>
+#include <set>
 
 #include "engine/testing/engine_fixture.h"
+#include "esa/metrics.h"
 #include "esa/sparse_attention.h"
 
 namespace esa {
@@ -213,6 +218,39 @@ TEST_F(AuditTest, AnEstimateCountsAsOneMoreKey) {
   const EngineRun dense = Run({});
   EXPECT_EQ(LargestDifference(whole, dense), 0);
   EXPECT_TRUE(estimated.stats.sparse);
+}
+
+std::set<std::string> NamesIn(const std::string& text, const char* pattern) {
+  const std::regex row(pattern);
+  std::set<std::string> names;
+  for (std::sregex_iterator i(text.begin(), text.end(), row), end; i != end; ++i) {
+    names.insert((*i)[1]);
+  }
+  return names;
+}
+
+TEST(AuditMetrics, HaveTheNamesOfTheDocument) {
+  const std::string text = PrometheusText(AuditTotals{.num_heads = 1, .missed = {1}});
+  std::ifstream file(ESA_SOURCE_DIR "/docs/metrics.md");
+  const std::string page{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  EXPECT_EQ(NamesIn(text, "# TYPE (\\S+) counter"),
+            NamesIn(page, "\n\\| `(esa_audit_[a-z_]+)` \\|"));
+}
+
+TEST(AuditMetrics, HaveASeriesForEachHeadOfEachLayer) {
+  const std::string text = PrometheusText(AuditTotals{.steps = 4,
+                                                      .seconds = 0.5,
+                                                      .widened = 2,
+                                                      .fell_back_to_dense = 1,
+                                                      .num_heads = 2,
+                                                      .missed = {0.25, 0, 1, 2}});
+  for (const char* line :
+       {"esa_audit_steps_total 4\n", "esa_audit_seconds_total 0.5\n", "esa_audit_widened_total 2\n",
+        "esa_audit_dense_total 1\n", "esa_audit_missed_mass_total{layer=\"0\",head=\"0\"} 0.25\n",
+        "esa_audit_missed_mass_total{layer=\"1\",head=\"1\"} 2\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line;
+  }
+  EXPECT_EQ(PrometheusText(AuditTotals()).find("missed_mass"), std::string::npos);
 }
 
 }  // namespace

@@ -67,10 +67,21 @@ struct LLM::State {
   std::unique_ptr<RetrievalPool> retrieval;
   std::unique_ptr<WorkingSet> working_set;
   SelectionObserver observer;
+  AuditTotals audits;
 
   std::int64_t NeededSlots(std::int64_t tokens) const {
     const int block = geometry.slice.block_tokens;
     return (tokens + block - 1) / block * geometry.slices_per_block();
+  }
+  void CountAudits(const Sequence& sequence) {
+    const RequestStats& stats = sequence.stats;
+    audits.steps += stats.audited_steps;
+    audits.seconds += stats.audit_seconds;
+    audits.widened += stats.widened ? 1 : 0;
+    audits.fell_back_to_dense += stats.fell_back_to_dense ? 1 : 0;
+    audits.num_heads = model->config().num_heads;
+    audits.missed.resize(std::max(audits.missed.size(), sequence.missed.size()));
+    for (std::size_t i = 0; i < sequence.missed.size(); ++i) audits.missed[i] += sequence.missed[i];
   }
   EngineCore Core(bool may_spill) const {
     return {.model = model.get(),
@@ -329,6 +340,7 @@ Result<std::vector<Completion>> LLM::Generate(std::span<const Prompt> prompts,
       Sequence& sequence = *request.sequence;
       state.FinishSequence(sequence);
       sequence.SumUpAudits();
+      state.CountAudits(sequence);
       completions.push_back(
           {.text = request.output.text(),
            .token_ids = {sequence.tokens.begin() + sequence.prompt_tokens, sequence.tokens.end()},
@@ -374,6 +386,7 @@ std::uint64_t LLM::kv_bytes_per_token() const {
   const KvGeometry& g = state_->geometry;
   return static_cast<std::uint64_t>(g.block_bytes() / g.slice.block_tokens);
 }
+AuditTotals LLM::audit_totals() const { return state_->audits; }
 StoreStats LLM::store_stats() const {
   return state_->store == nullptr ? StoreStats() : state_->store->Stats();
 }

@@ -26,12 +26,12 @@ struct AdaptiveOptions {
   double top_p = 0.99;
   std::int64_t retrieval_stride = 4;
   double turn = 0.7;         // cosine of a head's query with that of the selection
-  double most_new = 0.25;    // part of the budget that one retrieval may replace
-  double least_share = 0.0;  // of a block that is to be loaded
+  double most_new = 0.1;      // part of the budget that one retrieval may replace
+  double least_share = 0.02;  // of the attention, of a block that is to be loaded
   double stay = 2.0;         // a selected block's share counts as so many times as large
-  std::int64_t part_tokens = 4;
+  std::int64_t part_tokens = 8;
   std::int64_t dense_layers = 0;  // the first ones
-  bool variance = false;
+  bool variance = true;
   bool estimate = false;
   RepresentationType type = RepresentationType::kInt8;
 };

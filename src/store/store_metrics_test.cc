@@ -38,7 +38,7 @@ std::map<std::string, std::string> TypesIn(const std::string& text) {
 std::set<std::string> NamesInDocument() {
   std::ifstream file(ESA_SOURCE_DIR "/docs/metrics.md");
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  static const std::regex kRow("\n\\| `(esa_[a-z_]+)` \\|");
+  static const std::regex kRow("\n\\| `(esa_store_[a-z_]+)` \\|");
   std::set<std::string> names;
   for (std::sregex_iterator i(text.begin(), text.end(), kRow), end; i != end; ++i) {
     names.insert((*i)[1]);
@@ -153,7 +153,7 @@ TEST(PrometheusText, SetsTiersApart) {
 }
 
 TEST(PrometheusText, HasNoLabelsWithoutAStore) {
-  const std::string text = PrometheusText({});
+  const std::string text = PrometheusText(StoreStats());
   EXPECT_THAT(text, HasSubstr("\nesa_store_blocks 0\n"));
   EXPECT_THAT(text, Not(HasSubstr("{")));
 }
