@@ -78,6 +78,8 @@ EngineConfig RowRunner::Config(bool audit) const {
   config.sparse = {.name = row_.algorithm, .options = row_.options};
   config.audit.action = AuditAction::kReport;
   if (!audit) config.audit.every = 0;
+  // A prefix is restored up to a whole chunk: short ones leave little of a prompt to compute again.
+  if (row_.kind != RowKind::kDense) config.prefill_chunk_tokens = config.block_tokens;
   return config;
 }
 
