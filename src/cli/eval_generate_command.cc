@@ -159,9 +159,11 @@ int Generate(const GenerateOptions& options) {
 
 void AddWhatIsMade(CLI::App* command, GenerateOptions* options) {
   command
-      ->add_option("--task", options->tasks,
-                   "needle, multikey, kv_recall of the model's tasks.json; RULER's niah_single_1, "
-                   "vt, cwe, ...; all: all of RULER's. Several with commas")
+      ->add_option(
+          "--task", options->tasks,
+          "needle, multikey, kv_recall of the model's tasks.json, answered in a sentence with "
+          "_sentence behind the name; RULER's niah_single_1, vt, cwe, ...; all: all of "
+          "RULER's. Several with commas")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->type_name("NAME,...")

@@ -1,8 +1,8 @@
 // The data sets that eval knows: how each is asked, cut and scored. One row a data set.
 //
 // Names and scoring are those of LongBench (https://github.com/THUDM/LongBench) and of RULER
-// (https://github.com/NVIDIA/RULER); needle, multikey and kv_recall are this project's generated
-// tasks.
+// (https://github.com/NVIDIA/RULER); needle, multikey, kv_recall and the same with _sentence are
+// this project's generated tasks.
 #pragma once
 
 #include <span>
