@@ -3,13 +3,12 @@
 // - A selection for each KV head: a block counts by the largest share of the attention that any
 //   query head of the group is estimated to give it.
 // - Blocks are described in parts of a few tokens, finer than they are stored.
-// - As many blocks as it takes to cover `top_p` of the attention, `sparse_ratio` of them at most.
+// - Loads stop where `top_p` of the attention is covered; `sparse_ratio` of the blocks at most.
 // - A retrieval every `retrieval_stride` steps, layers taking turns; it runs while one step
 //   computes, its loads while the next one does.
 // - When the query turns away from the one that the selection was made for, retrieval and loading
 //   are done at once.
-// - What was selected stays unless something clearly better is found, and one retrieval replaces a
-//   part of the budget at most: fewer loads.
+// - One retrieval replaces a part of the budget at most, and loads nothing of little weight.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -25,14 +24,12 @@ struct AdaptiveOptions {
   double sparse_ratio = 0.05;
   double top_p = 0.99;
   std::int64_t retrieval_stride = 4;
-  double turn = 0.7;         // cosine of a head's query with that of the selection
+  double turn = 0.7;          // cosine of a head's query with that of the selection
   double most_new = 0.1;      // part of the budget that one retrieval may replace
   double least_share = 0.02;  // of the attention, of a block that is to be loaded
-  double stay = 2.0;         // a selected block's share counts as so many times as large
-  std::int64_t part_tokens = 8;
-  std::int64_t dense_layers = 0;  // the first ones
-  bool variance = true;
-  bool estimate = false;
+  double neighbours = 0.05;   // part of its neighbours' shares that a block's rank gets
+  std::int64_t part_tokens = 4;
+  bool variance = false;
   RepresentationType type = RepresentationType::kInt8;
 };
 
@@ -55,11 +52,6 @@ struct Layer {
   BlockChooser chooser;
   Lists chosen;  // by KV head, of the last retrieval
   LayerSelection selection;
-  // Of what was not chosen, by query head, as the chooser left it.
-  std::vector<float> rest_log_weights;  // -inf: nothing
-  std::vector<float> rest_values;       // [num_heads, head_dim]
-  std::vector<float> used_log_weights;  // of the selection in use
-  std::vector<float> used_values;
 };
 
 float LogSum(std::span<const float> logs) {
@@ -89,32 +81,30 @@ class AdaptiveAttention final : public SparseAttention {
   RepresentationSpec Representations() const override {
     return {.part_tokens = static_cast<int>(options_.part_tokens),
             .variance = options_.variance,
-            .value_mean = options_.estimate,
             .type = options_.type};
   }
 
   std::int64_t ResidentBlocks(const SequenceShape& shape) const override {
-    if (!IsSparse(shape) || options_.dense_layers > 0) return shape.num_blocks();
+    if (!IsSparse(shape)) return shape.num_blocks();
     return ResidentBetween(options_.windows, options_.sparse_ratio, options_.retrieval_stride + 2,
                            shape);
   }
 
   void AttentionBegin(AttentionStep& step) override {
     Layer& layer = LayerOf(layers_, step);
-    if (!IsSparseAt(step)) return layer.selection.Attend(step);
+    if (!IsSparse(step.shape())) return layer.selection.Attend(step);
     if (layer.selection.loading()) {
-      Adopt(step, layer);
+      layer.selection.Adopt(step);
     } else if (Turned(step, layer)) {
       StartRetrieval(step, layer);
       StartLoad(step, layer);
-      Adopt(step, layer);
+      layer.selection.Adopt(step);
     }
     layer.selection.Attend(step);
-    if (options_.estimate) AddEstimates(step, layer);
   }
 
   void AttentionEnd(AttentionStep& step) override {
-    if (!IsSparseAt(step)) return;
+    if (!IsSparse(step.shape())) return;
     Layer& layer = LayerOf(layers_, step);
     if (layer.ticket != 0) {
       StartLoad(step, layer);
@@ -133,9 +123,6 @@ class AdaptiveAttention final : public SparseAttention {
  private:
   bool IsSparse(const SequenceShape& shape) const {
     return shape.prompt_tokens / shape.block_tokens >= options_.min_blocks;
-  }
-  bool IsSparseAt(const AttentionStep& step) const {
-    return IsSparse(step.shape()) && step.layer() >= options_.dense_layers;
   }
 
   bool Due(const AttentionStep& step, const Layer& layer) const {
@@ -161,13 +148,11 @@ class AdaptiveAttention final : public SparseAttention {
     layer.k = Share(layer.between.size(), options_.sparse_ratio);
     layer.first = step.step() == 0;
     layer.chosen.resize(static_cast<std::size_t>(shape.num_kv_heads));
-    layer.rest_log_weights.resize(static_cast<std::size_t>(shape.num_heads));
-    layer.rest_values.resize(step.query().size());
     if (!layer.chooser) {
-      layer.chooser = [this, &layer](const RepresentationView& view, BlockRange,
-                                     const ScoreRows& scores,
-                                     std::span<std::vector<BlockIndex>> lists) {
-        Choose(view, scores, layer, lists);
+      layer.chooser = [this, &layer, group = shape.group_size()](
+                          const RepresentationView&, BlockRange, const ScoreRows& scores,
+                          std::span<std::vector<BlockIndex>> lists) {
+        Choose(scores, group, layer, lists);
       };
     }
     layer.ticket = step.StartRetrieval(
@@ -181,17 +166,25 @@ class AdaptiveAttention final : public SparseAttention {
          .chooser = &layer.chooser});
   }
 
-  void Choose(const RepresentationView& view, const ScoreRows& scores, Layer& layer,
+  void Choose(const ScoreRows& scores, int group, Layer& layer,
               std::span<std::vector<BlockIndex>> lists) const {
-    const int group = static_cast<int>(layer.rest_log_weights.size()) / view.num_kv_heads;
-    for (int head = 0; head < view.num_kv_heads; ++head) {
-      std::vector<BlockIndex>& list = lists[static_cast<std::size_t>(head)];
-      std::vector<BlockIndex>& before = layer.chosen[static_cast<std::size_t>(head)];
-      ChooseForHead(GroupShares(scores, head * group, group, layer.between), layer, before, &list);
-      for (int r = head * group; options_.estimate && r < (head + 1) * group; ++r) {
-        EstimateRest(view, scores.row(r), layer, list, head, r);
-      }
-      before = list;
+    for (std::size_t head = 0; head < lists.size(); ++head) {
+      Shares shares = GroupShares(scores, static_cast<int>(head) * group, group, layer.between);
+      AddNeighbours(&shares.largest);
+      ChooseForHead(std::move(shares), layer, layer.chosen[head], &lists[head]);
+      layer.chosen[head] = lists[head];
+    }
+  }
+
+  // What a head reads next may begin where the block it reads now ends.
+  void AddNeighbours(std::vector<float>* shares) const {
+    const auto part = static_cast<float>(options_.neighbours);
+    float before = 0;
+    for (std::size_t b = 0; b < shares->size(); ++b) {
+      const float own = (*shares)[b];
+      const float after = b + 1 < shares->size() ? (*shares)[b + 1] : 0;
+      (*shares)[b] = own + part * (before + after);
+      before = own;
     }
   }
 
@@ -233,7 +226,6 @@ class AdaptiveAttention final : public SparseAttention {
     for (const BlockIndex block : before) {
       if (block < between.begin || block >= between.end) continue;
       had[static_cast<std::size_t>(block - between.begin)] = true;
-      share(block) *= static_cast<float>(options_.stay);
     }
     const auto k = static_cast<std::size_t>(std::min<std::int64_t>(layer.k, between.size()));
     const bool all = layer.first || k == shares.largest.size();
@@ -258,36 +250,6 @@ class AdaptiveAttention final : public SparseAttention {
     std::sort(list->begin(), list->end());
   }
 
-  // What the blocks between the windows that are not chosen weigh together, and their mean value.
-  void EstimateRest(const RepresentationView& view, std::span<const float> row, Layer& layer,
-                    std::span<const BlockIndex> list, int kv_head, int head) const {
-    const auto dim = static_cast<std::size_t>(view.head_dim);
-    float* value = layer.rest_values.data() + static_cast<std::size_t>(head) * dim;
-    std::fill_n(value, dim, 0.0f);
-    float largest = -INFINITY;
-    for (BlockIndex b = layer.between.begin; b < layer.between.end; ++b) {
-      if (!std::binary_search(list.begin(), list.end(), b)) {
-        largest = std::max(largest, row[static_cast<std::size_t>(b)]);
-      }
-    }
-    std::vector<float> one(dim);
-    float sum = 0;
-    for (BlockIndex b = layer.between.begin; b < layer.between.end; ++b) {
-      if (std::binary_search(list.begin(), list.end(), b)) continue;
-      const float weight = std::exp(row[static_cast<std::size_t>(b)] - largest);
-      if (weight < 1e-4f) continue;
-      sum += weight;
-      for (int part = 0; part < view.parts; ++part) {
-        ReadRow(view, view.value_mean, b, part, kv_head, one);
-        const float share = weight / static_cast<float>(view.parts);
-        for (std::size_t i = 0; i < dim; ++i) value[i] += share * one[i];
-      }
-    }
-    layer.rest_log_weights[static_cast<std::size_t>(head)] =
-        sum > 0 ? largest + std::log(sum) : -INFINITY;
-    for (std::size_t i = 0; sum > 0 && i < dim; ++i) value[i] /= sum;
-  }
-
   void StartLoad(AttentionStep& step, Layer& layer) const {
     const std::int64_t sealed = step.shape().sealed_blocks;
     std::vector<Selection> selections;
@@ -295,21 +257,6 @@ class AdaptiveAttention final : public SparseAttention {
       selections.push_back(SelectAround(layer.between, list, sealed));
     }
     layer.selection.Load(step, std::move(selections));
-  }
-
-  void Adopt(AttentionStep& step, Layer& layer) const {
-    layer.selection.Adopt(step);
-    layer.used_log_weights = layer.rest_log_weights;
-    layer.used_values = layer.rest_values;
-  }
-
-  void AddEstimates(AttentionStep& step, const Layer& layer) const {
-    const auto dim = static_cast<std::size_t>(step.shape().head_dim);
-    for (std::size_t head = 0; head < layer.used_log_weights.size(); ++head) {
-      if (std::isinf(layer.used_log_weights[head])) continue;
-      step.AddEstimate(static_cast<int>(head), layer.used_log_weights[head],
-                       std::span(layer.used_values).subspan(head * dim, dim));
-    }
   }
 
   AdaptiveOptions options_;
@@ -329,11 +276,9 @@ Result<std::unique_ptr<SparseAttention>> CreateAdaptiveAttention(const Options& 
   read.turn = reader.Real("turn", read.turn, -1.0, 1.0);
   read.most_new = reader.Real("most_new", read.most_new, 0.0, 1.0);
   read.least_share = reader.Real("least_share", read.least_share, 0.0, 1.0);
-  read.stay = reader.Real("stay", read.stay, 1.0, 1e6);
+  read.neighbours = reader.Real("neighbours", read.neighbours, 0.0, 1.0);
   read.part_tokens = reader.Int("part_tokens", read.part_tokens, 0, 4096);
-  read.dense_layers = reader.Int("dense_layers", read.dense_layers, 0, 1 << 20);
   read.variance = reader.Bool("variance", read.variance);
-  read.estimate = reader.Bool("estimate", read.estimate);
   read.type = ReadRepresentationType(reader, read.type);
   if (Status valid = reader.Finish(); !valid) return valid.error();
   return std::unique_ptr<SparseAttention>(std::make_unique<AdaptiveAttention>(read));
