@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <set>
 
@@ -76,7 +77,8 @@ class FakeStep : public AttentionStep {
     if (last_request.chooser != nullptr) {
       std::vector<float> scores(static_cast<std::size_t>(last_request.num_scores * range.size()));
       for (std::size_t i = 0; i < scores.size(); ++i) {
-        scores[i] = -static_cast<float>(i % static_cast<std::size_t>(range.size()));
+        const auto block = static_cast<BlockIndex>(i % static_cast<std::size_t>(range.size()));
+        scores[i] = score ? score(block) : -static_cast<float>(block);
       }
       (*last_request.chooser)(representations(), range,
                               {.data = scores.data(), .stride = range.size(), .size = range.size()},
@@ -134,6 +136,9 @@ class FakeStep : public AttentionStep {
     return all;
   }
 
+  std::vector<float>& query_now() { return query_; }
+
+  std::function<float(BlockIndex)> score;  // of every head, for choosers; none: the first are best
   std::vector<std::string> events;
   Blocks attended;
   Blocks failing;
@@ -262,6 +267,100 @@ TEST(EsaTest, LeavesOutWhatFailedToLoad) {
   step.failing = {2};
   step.Decode(*algorithm);
   EXPECT_THAT(step.attended, ElementsAre(0, 1, 14, 15));
+}
+
+// Log weights: `each` for the blocks named, next to nothing for the others.
+std::function<float(BlockIndex)> HeavyBlocks(Blocks blocks, float each = 0) {
+  return [=](BlockIndex block) {
+    return std::find(blocks.begin(), blocks.end(), block) == blocks.end() ? -20.0f : each;
+  };
+}
+
+class AdaptiveTest : public testing::Test {
+ protected:
+  // 100 blocks of 4 tokens, 97 between the windows, of which 24 may be selected.
+  AdaptiveTest() : step_(400, 4) {}
+
+  void Start(const Options& more = {}) {
+    Options options = {{"sparse_ratio", 0.25}, {"turn", -1.0}, {"neighbours", 0.0}};
+    for (const auto& [name, value] : more) options[name] = value;
+    algorithm_ = Make("Adaptive", options);
+    step_.Decode(*algorithm_);
+    first_ = step_.attended;
+  }
+  void Decode(int steps) {
+    for (int i = 0; i < steps; ++i) step_.Decode(*algorithm_);
+  }
+  bool Attends(BlockIndex block) const {
+    return std::find(step_.attended.begin(), step_.attended.end(), block) != step_.attended.end();
+  }
+  Blocks NewOnes() const {
+    Blocks blocks;
+    for (const BlockIndex block : step_.attended) {
+      if (block < 97 && std::find(first_.begin(), first_.end(), block) == first_.end()) {
+        blocks.push_back(block);
+      }
+    }
+    return blocks;
+  }
+
+  FakeStep step_;
+  std::unique_ptr<SparseAttention> algorithm_;
+  Blocks first_;
+};
+
+TEST_F(AdaptiveTest, TheFirstSelectionFillsTheBudget) {
+  step_.score = HeavyBlocks({50});
+  Start();
+  EXPECT_TRUE(Attends(50));
+  EXPECT_EQ(step_.attended.size(), 24u + 3u);
+}
+
+TEST_F(AdaptiveTest, OneRetrievalReplacesAPartOfTheBudget) {
+  step_.score = HeavyBlocks({5});
+  Start({{"most_new", 0.125}, {"retrieval_stride", std::int64_t{10}}});
+  const Blocks wanted = {60, 61, 62, 63, 64, 65, 66, 67};
+  step_.score = HeavyBlocks(wanted);
+  Decode(14);  // one retrieval
+  EXPECT_EQ(NewOnes(), Blocks({60, 61, 62}));
+  Decode(30);
+  EXPECT_EQ(NewOnes(), wanted);
+}
+
+TEST_F(AdaptiveTest, LoadsNothingOfLittleWeight) {
+  step_.score = HeavyBlocks({5});
+  Start({{"least_share", 0.02}});
+  step_.score = [](BlockIndex block) { return block == 5 ? 0.0f : block == 60 ? -4.5f : -20.0f; };
+  Decode(20);
+  EXPECT_TRUE(NewOnes().empty());  // exp(-4.5) is 1.1%
+  step_.score = [](BlockIndex block) { return block == 5 ? 0.0f : block == 60 ? -3.5f : -20.0f; };
+  Decode(20);
+  EXPECT_EQ(NewOnes(), Blocks({60}));
+}
+
+TEST_F(AdaptiveTest, LoadsNothingOnceTopPIsCovered) {
+  step_.score = HeavyBlocks({5});
+  Start({{"top_p", 0.9}});
+  step_.score = [](BlockIndex block) { return block == 5 ? 0.0f : block == 60 ? -3.0f : -20.0f; };
+  Decode(20);
+  EXPECT_TRUE(NewOnes().empty());
+}
+
+TEST_F(AdaptiveTest, NeighboursOfAHeavyBlockComeFirst) {
+  step_.score = HeavyBlocks({50});
+  Start({{"sparse_ratio", 0.03}, {"neighbours", 0.1}});
+  EXPECT_TRUE(Attends(49) && Attends(50));
+}
+
+TEST_F(AdaptiveTest, ATurnedQueryIsAnsweredAtOnce) {
+  step_.score = HeavyBlocks({5});
+  Start({{"turn", 0.7}, {"retrieval_stride", std::int64_t{100}}});
+  step_.score = HeavyBlocks({60});
+  Decode(2);
+  EXPECT_FALSE(Attends(60));
+  for (float& value : step_.query_now()) value = -value;
+  Decode(1);
+  EXPECT_TRUE(Attends(60));
 }
 
 TEST(EsaTest, AShortPromptIsDense) {
