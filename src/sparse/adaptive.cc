@@ -54,11 +54,14 @@ struct Layer {
   LayerSelection selection;
 };
 
-float LogSum(std::span<const float> logs) {
+// Log weights into shares of the whole.
+std::vector<float> SharesOf(std::span<const float> logs) {
   const float largest = *std::max_element(logs.begin(), logs.end());
+  std::vector<float> shares(logs.size());
   float sum = 0;
-  for (const float value : logs) sum += std::exp(value - largest);
-  return largest + std::log(sum);
+  for (std::size_t i = 0; i < logs.size(); ++i) sum += shares[i] = std::exp(logs[i] - largest);
+  for (float& share : shares) share /= sum;
+  return shares;
 }
 
 // The least cosine of a head's query with its query then.
@@ -193,12 +196,9 @@ class AdaptiveAttention final : public SparseAttention {
                   .largest = std::vector<float>(static_cast<std::size_t>(between.size())),
                   .covered = {}};
     for (int r = first_row; r < first_row + group; ++r) {
-      const std::span<const float> row = scores.row(r);
-      const float whole = LogSum(row);
-      std::vector<float>& of = shares.of.emplace_back(row.size());
+      const std::vector<float>& of = shares.of.emplace_back(SharesOf(scores.row(r)));
       float outside = 0;
-      for (std::size_t b = 0; b < row.size(); ++b) {
-        of[b] = std::exp(row[b] - whole);
+      for (std::size_t b = 0; b < of.size(); ++b) {
         const auto at = static_cast<std::int64_t>(b);
         if (at < between.begin || at >= between.end) {
           outside += of[b];
@@ -219,7 +219,7 @@ class AdaptiveAttention final : public SparseAttention {
     list->clear();
     const BlockRange between = layer.between;
     if (between.size() == 0) return;
-    const auto share = [&](BlockIndex block) -> float& {
+    const auto share = [&](BlockIndex block) {
       return shares.largest[static_cast<std::size_t>(block - between.begin)];
     };
     std::vector<bool> had(shares.largest.size());
@@ -229,18 +229,23 @@ class AdaptiveAttention final : public SparseAttention {
     }
     const auto k = static_cast<std::size_t>(std::min<std::int64_t>(layer.k, between.size()));
     const bool all = layer.first || k == shares.largest.size();
-    std::vector<BlockIndex> order(shares.largest.size());
-    std::iota(order.begin(), order.end(), between.begin);
+    const auto least = static_cast<float>(options_.least_share);
+    const auto is_had = [&](BlockIndex block) {
+      return had[static_cast<std::size_t>(block - between.begin)];
+    };
+    std::vector<BlockIndex> order;
+    for (BlockIndex block = between.begin; block < between.end; ++block) {
+      if (all || is_had(block) || share(block) >= least) order.push_back(block);
+    }
     std::sort(order.begin(), order.end(), [&](BlockIndex a, BlockIndex b) {
       return share(a) != share(b) ? share(a) > share(b) : a < b;
     });
-    const auto least = static_cast<float>(options_.least_share);
     std::int64_t most_new = std::max<std::int64_t>(1, Share(layer.k, options_.most_new));
     for (std::size_t i = 0; i < order.size() && list->size() < k; ++i) {
-      const bool is_new = !all && !had[static_cast<std::size_t>(order[i] - between.begin)];
+      const bool is_new = !all && !is_had(order[i]);
       const bool covered =
           *std::min_element(shares.covered.begin(), shares.covered.end()) >= options_.top_p;
-      if (is_new && (covered || most_new == 0 || share(order[i]) < least)) continue;
+      if (is_new && (covered || most_new == 0)) continue;
       if (is_new) --most_new;
       list->push_back(order[i]);
       for (std::size_t r = 0; r < shares.of.size(); ++r) {
