@@ -26,7 +26,7 @@ struct AdaptiveOptions {
   std::int64_t retrieval_stride = 4;
   double turn = 0.7;          // cosine of a head's query with that of the selection
   double most_new = 0.1;      // part of the budget that one retrieval may replace
-  double least_share = 0.02;  // of the attention, of a block that is to be loaded
+  double least_share = 0.05;  // of the attention, of a block that is to be loaded
   double neighbours = 0.05;   // part of its neighbours' shares that a block's rank gets
   std::int64_t part_tokens = 4;
   bool variance = false;
