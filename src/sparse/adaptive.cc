@@ -96,12 +96,11 @@ class AdaptiveAttention final : public SparseAttention {
   void AttentionBegin(AttentionStep& step) override {
     Layer& layer = LayerOf(layers_, step);
     if (!IsSparse(step.shape())) return layer.selection.Attend(step);
-    if (layer.selection.loading()) {
-      layer.selection.Adopt(step);
-    } else if (Turned(step, layer)) {
+    if (layer.selection.loading()) layer.selection.Adopt(step);
+    if (Turned(step, layer)) {
+      if (layer.ticket != 0) FinishRetrieval(step, layer);
       StartRetrieval(step, layer);
-      StartLoad(step, layer);
-      layer.selection.Adopt(step);
+      FinishRetrieval(step, layer);
     }
     layer.selection.Attend(step);
   }
@@ -136,7 +135,7 @@ class AdaptiveAttention final : public SparseAttention {
   }
 
   bool Turned(const AttentionStep& step, const Layer& layer) const {
-    if (layer.ticket != 0 || options_.turn <= -1) return false;
+    if (options_.turn <= -1) return false;
     return LeastCosine(step.query(), layer.query, static_cast<std::size_t>(step.shape().head_dim)) <
            options_.turn;
   }
@@ -262,6 +261,11 @@ class AdaptiveAttention final : public SparseAttention {
       selections.push_back(SelectAround(layer.between, list, sealed));
     }
     layer.selection.Load(step, std::move(selections));
+  }
+
+  void FinishRetrieval(AttentionStep& step, Layer& layer) const {
+    StartLoad(step, layer);
+    layer.selection.Adopt(step);
   }
 
   AdaptiveOptions options_;

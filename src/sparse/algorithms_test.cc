@@ -363,6 +363,17 @@ TEST_F(AdaptiveTest, ATurnedQueryIsAnsweredAtOnce) {
   EXPECT_TRUE(Attends(60));
 }
 
+TEST_F(AdaptiveTest, ATurnedQueryDoesNotWaitForARetrievalUnderWay) {
+  step_.score = HeavyBlocks({5});
+  Start({{"turn", 0.7}, {"retrieval_stride", std::int64_t{10}}});
+  Decode(9);  // the retrieval of step 10 is started at its end
+  ASSERT_EQ(step_.events.back(), "retrieve 10");
+  step_.score = HeavyBlocks({60});
+  for (float& value : step_.query_now()) value = -value;
+  Decode(1);
+  EXPECT_TRUE(Attends(60));
+}
+
 TEST(EsaTest, AShortPromptIsDense) {
   const auto algorithm = Make("ESA");
   FakeStep step(15, 4);
