@@ -6,8 +6,8 @@
 // - Loads stop where `top_p` of the attention is covered; `sparse_ratio` of the blocks at most.
 // - A retrieval every `retrieval_stride` steps, layers taking turns; it runs while one step
 //   computes, its loads while the next one does.
-// - When the query turns away from the one that the selection was made for, retrieval and loading
-//   are done at once.
+// - When the query turns away from that of the last retrieval, retrieval and loading are done at
+//   once.
 // - One retrieval replaces a part of the budget at most, and loads nothing of little weight.
 #include <algorithm>
 #include <cmath>
@@ -24,7 +24,7 @@ struct AdaptiveOptions {
   double sparse_ratio = 0.05;
   double top_p = 0.99;
   std::int64_t retrieval_stride = 4;
-  double turn = 0.7;          // cosine of a head's query with that of the selection
+  double turn = 0.7;          // cosine of a head's query with that of the last retrieval
   double most_new = 0.1;      // part of the budget that one retrieval may replace
   double least_share = 0.05;  // of the attention, of a block that is to be loaded
   double neighbours = 0.05;   // part of its neighbours' shares that a block's rank gets
