@@ -50,6 +50,7 @@ struct RequestStats {
   std::int64_t restored_tokens = 0;  // of the prompt, found in the store
   std::int64_t generated_tokens = 0;
   double prefill_seconds = 0;             // arrival of the request to the first token: TTFT
+  double restore_seconds = 0;             // of these, waiting for what was restored
   double decode_seconds = 0;              // after the first token
   std::uint64_t peak_resident_bytes = 0;  // of this engine's working set while the request ran
   std::uint64_t restored_bytes = 0;       // read to restore the prefix
@@ -124,6 +125,12 @@ class LLM {
   // Called, from now on, with every selection as it is used. An empty one ends it.
   void ObserveSelections(SelectionObserver observer);
 
+  // For benchmarks: puts made-up KV for these tokens into the engine's scratch folder, so that a
+  // prompt that begins with them is restored as if they had been computed. kInvalidArgument where
+  // the engine was given a store: nothing made up may be served from it.
+  Status MakeUpKv(std::span<const std::int32_t> tokens,
+                  const std::function<void(double fraction)>& progress = {});
+
   // Logits after every token, row-major [tokens.size(), vocab_size], by one dense prefill.
   Result<std::vector<float>> Logits(std::span<const std::int32_t> tokens);
 
@@ -134,6 +141,7 @@ class LLM {
   std::int64_t vocab_size() const;
   std::int64_t max_position() const;  // tokens the model was trained for
   std::uint64_t weight_bytes() const;
+  std::uint64_t step_weight_bytes() const;  // of these, what every decode step reads
   std::uint64_t kv_bytes_per_token() const;
   StoreStats store_stats() const;  // all zero while there is no store
   AuditTotals audit_totals() const;

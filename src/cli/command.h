@@ -23,6 +23,7 @@ inline constexpr int kUsage = 2;   // it was asked for wrongly: command line, en
 using Action = std::function<int()>;
 
 void AddRunCommand(CLI::App* app, Action* action);
+void AddBenchCommand(CLI::App* app, Action* action);
 void AddEvalCommand(CLI::App* app, Action* action);
 void AddEvalScoreCommand(CLI::App* eval, Action* action);
 void AddEvalGenerateCommand(CLI::App* eval, Action* action);

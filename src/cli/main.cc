@@ -57,6 +57,7 @@ int Main(int argc, char** argv) {
   Action action;
   AddRunCommand(&app, &action);
   AddEvalCommand(&app, &action);
+  AddBenchCommand(&app, &action);
   AddDemoCommand(&app, &action);
   AddTokenizeCommand(&app, &action);
   AddLogitsCommand(&app, &action);

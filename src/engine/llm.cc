@@ -9,6 +9,7 @@
 
 #include "base/status_macros.h"
 #include "engine/decode.h"
+#include "engine/made_up_kv.h"
 #include "engine/output_text.h"
 #include "engine/prefill.h"
 #include "engine/sampler.h"
@@ -352,6 +353,16 @@ Result<std::vector<Completion>> LLM::Generate(std::span<const Prompt> prompts,
   return completions;
 }
 
+Status LLM::MakeUpKv(std::span<const std::int32_t> tokens,
+                     const std::function<void(double fraction)>& progress) {
+  State& state = *state_;
+  if (state.store != nullptr && state.scratch_folder == nullptr) {
+    return InvalidArgument("made-up KV goes to a scratch folder alone, not to a store");
+  }
+  if (state.store == nullptr) ESA_RETURN_IF_ERROR(state.UseScratchStore());
+  return StoreMadeUpKv(state.Core(false), tokens, progress);
+}
+
 Result<std::vector<float>> LLM::Logits(std::span<const std::int32_t> tokens) {
   Prompt prompt;
   prompt.token_ids.assign(tokens.begin(), tokens.end());
@@ -382,6 +393,7 @@ const EngineConfig& LLM::config() const { return state_->config; }
 std::int64_t LLM::vocab_size() const { return state_->model->config().vocab_size; }
 std::int64_t LLM::max_position() const { return state_->model->config().max_position; }
 std::uint64_t LLM::weight_bytes() const { return state_->model->weight_bytes(); }
+std::uint64_t LLM::step_weight_bytes() const { return state_->model->step_weight_bytes(); }
 std::uint64_t LLM::kv_bytes_per_token() const {
   const KvGeometry& g = state_->geometry;
   return static_cast<std::uint64_t>(g.block_bytes() / g.slice.block_tokens);

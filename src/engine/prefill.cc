@@ -8,6 +8,7 @@
 
 #include "base/status_macros.h"
 #include "engine/attention_step.h"
+#include "engine/stopwatch.h"
 #include "ops/attention.h"
 
 namespace esa {
@@ -172,9 +173,11 @@ Status PrefillPass::LoadRepresentations(std::int64_t restored) {
                      .part = kRepresentations,
                      .destination = reinterpret_cast<std::byte*>(at)});
   }
+  const Stopwatch watch;
   ESA_ASSIGN_OR_RETURN(const TaskId task, store->Load(std::move(reads)));
   ESA_ASSIGN_OR_RETURN(const TaskResult result, core_.working_set->WaitTask(task, buffer));
   if (!result.failures.empty()) return result.failures.front().error;
+  seq_.stats.restore_seconds += watch.Seconds();
   seq_.stats.restored_bytes += result.bytes;
   const float* from = buffer->data();
   for (std::int64_t b = 0; b < blocks; ++b) {
@@ -191,6 +194,7 @@ Status PrefillPass::PinRestored(int layer, std::int64_t restored) {
   if (restored == 0) return {};
   std::vector<BlockIndex> blocks(static_cast<std::size_t>(restored / block_tokens_));
   std::iota(blocks.begin(), blocks.end(), 0);
+  const Stopwatch watch;
   const std::uint64_t before = core_.working_set->counters().loaded_bytes;
   for (int head = 0; head < config_.num_kv_heads; ++head) {
     ESA_ASSIGN_OR_RETURN(const std::vector<BlockIndex> failed,
@@ -205,6 +209,7 @@ Status PrefillPass::PinRestored(int layer, std::int64_t restored) {
     }
   }
   seq_.stats.restored_bytes += core_.working_set->counters().loaded_bytes - before;
+  seq_.stats.restore_seconds += watch.Seconds();
   return {};
 }
 

@@ -37,6 +37,7 @@ constexpr Field<std::uint64_t> kBytes[] = {
 };
 constexpr Field<double> kReals[] = {
     {"prefill_seconds", &RequestStats::prefill_seconds},
+    {"restore_seconds", &RequestStats::restore_seconds},
     {"decode_seconds", &RequestStats::decode_seconds},
     {"retrieval_stall_seconds", &RequestStats::retrieval_stall_seconds},
     {"load_stall_seconds", &RequestStats::load_stall_seconds},

@@ -95,7 +95,9 @@ Status Decoder::LoadEnds() {
   const std::int64_t hidden = config_.hidden_size;
   ESA_ASSIGN_OR_RETURN(embedding_, weights_.Matrix("model.embed_tokens.weight", vocab, hidden));
   head_ = embedding_;
+  step_weight_bytes_ = weight_bytes_;
   if (!config_.tie_word_embeddings) {
+    step_weight_bytes_ -= static_cast<std::uint64_t>(vocab * hidden * DTypeBytes(embedding_.dtype));
     ESA_ASSIGN_OR_RETURN(head_, weights_.Matrix("lm_head.weight", vocab, hidden));
   }
   ESA_ASSIGN_OR_RETURN(final_norm_, weights_.Vector("model.norm.weight", hidden));

@@ -76,6 +76,8 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
   std::uint64_t weight_bytes() const { return weight_bytes_; }
+  // Of these, what every decode step reads: an embedding that is not the head's is not among them.
+  std::uint64_t step_weight_bytes() const { return step_weight_bytes_; }
 
   // XXH3-128 of all weight files' tensor bytes and of the fields of config.json that change the
   // computation. Computed on first call (reads all weights once).
@@ -94,6 +96,7 @@ class Model {
   explicit Model(ModelConfig config) : config_(std::move(config)) {}
   ModelConfig config_;
   std::uint64_t weight_bytes_ = 0;
+  std::uint64_t step_weight_bytes_ = 0;
 };
 
 }  // namespace esa

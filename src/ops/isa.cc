@@ -21,6 +21,7 @@ struct Row {
 Kernels Avx512Bf16Kernels() {
   Kernels kernels = kAvx512Kernels;
   kernels.attend_bf16 = AttendBf16Avx512Bf16;
+  kernels.probe_bf16 = kProbeAvx512Bf16;
   // Cooper Lake alone has bf16 without it.
   if (__builtin_cpu_supports("avx512vpopcntdq")) kernels.code_matches = CodeMatchesAvx512Popcount;
   return kernels;

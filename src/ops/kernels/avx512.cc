@@ -3,6 +3,7 @@
 #include "ops/kernels/vec_avx512.h"
 // Written against the vectors above.
 #include "ops/kernels/attention.inl.h"
+#include "ops/kernels/probe.inl.h"
 #include "ops/kernels/product.inl.h"
 #include "ops/kernels/retrieval.inl.h"
 #include "ops/kernels/rows.inl.h"
@@ -30,6 +31,8 @@ constinit const Kernels kAvx512Kernels = {
     .f32_from_bf16 = F32FromBf16Row,
     .f32_from_f16 = F32FromF16Row,
     .bf16_from_f32 = Bf16FromF32Row,
+    .probe_f32 = {.run = MulAddChains, .operations = 2 * kChains * kLanes},
+    .probe_bf16 = {},
 };
 
 }  // namespace esa

@@ -31,7 +31,27 @@ struct DotBf16Mode {
   }
 };
 
+constexpr int kDotChains = 12;
+
+float DotChains(std::int64_t rounds) {
+  Floats sums[kDotChains];
+  const __m512bh factor = DotBf16Mode::Pairs(Set(0.5f));
+#pragma GCC unroll 16
+  for (int i = 0; i < kDotChains; ++i) sums[i] = Set(static_cast<float>(i));
+  for (std::int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kDotChains; ++i) sums[i] = _mm512_dpbf16_ps(sums[i], factor, factor);
+  }
+  Floats sum = Zero();
+#pragma GCC unroll 16
+  for (int i = 0; i < kDotChains; ++i) sum = Add(sum, sums[i]);
+  return ReduceAdd(sum);
+}
+
 }  // namespace
+
+constinit const ArithmeticProbe kProbeAvx512Bf16 = {.run = DotChains,
+                                                    .operations = 4 * kDotChains * kLanes};
 
 void AttendBf16Avx512Bf16(const AttendTask& task) { Attend<DotBf16Mode>(task); }
 

@@ -98,6 +98,12 @@ struct TakeTask {
 
 inline constexpr std::int64_t kTakePadding = 16;  // values: the widest vector
 
+// Arithmetic alone: run(rounds) does rounds * operations of it. Its result means nothing.
+struct ArithmeticProbe {
+  float (*run)(std::int64_t rounds) = nullptr;  // null: the processor has no such instructions
+  std::int64_t operations = 0;
+};
+
 struct Kernels {
   void (*attend_bf16)(const AttendTask&);
   void (*attend_f32)(const AttendTask&);
@@ -124,6 +130,8 @@ struct Kernels {
   void (*f32_from_bf16)(const std::uint16_t* x, std::int64_t n, float* y);
   void (*f32_from_f16)(const std::uint16_t* x, std::int64_t n, float* y);
   void (*bf16_from_f32)(const float* x, std::int64_t n, std::uint16_t* y);
+  ArithmeticProbe probe_f32;
+  ArithmeticProbe probe_bf16;
 };
 
 extern const Kernels kScalarKernels;
@@ -131,6 +139,7 @@ extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 void AttendBf16Avx512Bf16(const AttendTask& task);
+extern const ArithmeticProbe kProbeAvx512Bf16;
 void CodeMatchesAvx512Popcount(const CodeMatchTask& task);
 #endif
 

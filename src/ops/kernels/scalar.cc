@@ -210,6 +210,18 @@ void Bf16FromF32Row(const float* x, std::int64_t n, std::uint16_t* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = Bf16FromFloat(x[i]);
 }
 
+constexpr int kChains = 8;
+
+float MulAddChains(std::int64_t rounds) {
+  float sums[kChains] = {};
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    for (float& sum : sums) sum = sum * 0.999f + 1e-3f;
+  }
+  float total = 0;
+  for (const float sum : sums) total += sum;
+  return total;
+}
+
 }  // namespace
 
 constinit const Kernels kScalarKernels = {
@@ -233,6 +245,8 @@ constinit const Kernels kScalarKernels = {
     .f32_from_bf16 = F32FromBf16Row,
     .f32_from_f16 = F32FromF16Row,
     .bf16_from_f32 = Bf16FromF32Row,
+    .probe_f32 = {.run = MulAddChains, .operations = 2 * kChains},
+    .probe_bf16 = {},
 };
 
 }  // namespace esa

@@ -1,0 +1,221 @@
+#include "cli/bench/engine_bench.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <random>
+#include <span>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "esa/sparse_attention.h"
+#include "kv/geometry.h"
+#include "model/shape_cost.h"
+
+namespace esa::cli {
+namespace {
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// Token ids below the vocabulary's size, the same for the same seed.
+std::vector<std::int32_t> RandomTokens(std::int64_t count, std::int64_t vocab, std::uint64_t seed) {
+  std::mt19937_64 engine(seed);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
+  for (std::int32_t& token : tokens) {
+    token = static_cast<std::int32_t>(engine() % static_cast<std::uint64_t>(vocab));
+  }
+  return tokens;
+}
+
+// Slots for what the algorithm keeps in memory, and for one layer of the prompt, which prefill
+// needs at once.
+Result<std::uint64_t> NeededMemory(const KvGeometry& geometry, const SparseConfig& sparse,
+                                   std::int64_t tokens, int num_heads) {
+  ESA_ASSIGN_OR_RETURN(const auto algorithm, CreateSparseAttention(sparse.name, sparse.options));
+  const int block = geometry.slice.block_tokens;
+  const SequenceShape shape = {.prompt_tokens = tokens,
+                               .context_tokens = tokens,
+                               .sealed_blocks = tokens / block,
+                               .block_tokens = block,
+                               .num_layers = geometry.num_layers,
+                               .num_heads = num_heads,
+                               .num_kv_heads = geometry.num_kv_heads,
+                               .head_dim = geometry.slice.head_dim};
+  const std::int64_t blocks = tokens / block + 2;
+  const std::int64_t kept = std::min(blocks, algorithm->ResidentBlocks(shape) + 2);
+  const std::int64_t slots =
+      std::max(kept * geometry.slices_per_block(),
+               (blocks + kept / geometry.num_layers) * geometry.num_kv_heads);
+  return static_cast<std::uint64_t>(slots * geometry.slice.slice_bytes());
+}
+
+// One algorithm at one depth.
+class Contestant {
+ public:
+  static Result<std::unique_ptr<Contestant>> Open(const EngineBenchConfig& config,
+                                                  const ModelConfig& shape, std::int64_t depth,
+                                                  const SparseConfig& sparse) {
+    EngineConfig engine = config.engine;
+    engine.sparse = sparse;
+    // A prompt is restored up to a multiple of this: all of the context, whatever is behind it.
+    engine.prefill_chunk_tokens = Chunk(engine, depth);
+    const std::int64_t most =
+        depth + std::max(config.prefill_tokens, config.decode_tokens + 1) + engine.block_tokens;
+    const KvGeometry geometry = {.num_layers = shape.num_layers,
+                                 .num_kv_heads = shape.num_kv_heads,
+                                 .slice = {.block_tokens = engine.block_tokens,
+                                           .head_dim = shape.head_dim,
+                                           .dtype = engine.kv_dtype}};
+    if (!config.given_memory) {
+      ESA_ASSIGN_OR_RETURN(engine.kv_memory_bytes,
+                           NeededMemory(geometry, sparse, most, shape.num_heads));
+    }
+    ESA_ASSIGN_OR_RETURN(auto llm, LLM::Open(engine));
+    return std::unique_ptr<Contestant>(new Contestant(config, shape, depth, std::move(llm)));
+  }
+
+  // Leaves the context in the scratch folder.
+  Status Prepare(const std::function<void(double)>& progress) {
+    if (depth_ == 0) return {};
+    const std::vector<std::int32_t> context = RandomTokens(depth_, shape_.vocab_size, 0);
+    // Also where it is to be computed: the engine then has a folder that keeps it.
+    ESA_RETURN_IF_ERROR(llm_->MakeUpKv(
+        config_.fake_kv ? std::span(context) : std::span(context).first(0), progress));
+    if (config_.fake_kv) return {};
+    if (const auto computed = Generate(context, 1, progress); !computed) return computed.error();
+    return {};
+  }
+
+  Status WarmUp() {
+    if (const auto done = Generate(Prompt(1, 0), 2); !done) return done.error();
+    return {};
+  }
+
+  Status Prefill(std::uint64_t round) {
+    ESA_ASSIGN_OR_RETURN(const RequestStats stats,
+                         Generate(Prompt(config_.prefill_tokens, round), 1));
+    row_.prefill_tokens = stats.prompt_tokens - stats.restored_tokens;
+    row_.prefill_operations = PrefillOperations(shape_, stats.restored_tokens, row_.prefill_tokens);
+    prefill_rates_.push_back(static_cast<double>(row_.prefill_tokens) /
+                             (stats.prefill_seconds - stats.restore_seconds));
+    return {};
+  }
+
+  Status Decode(std::uint64_t round) {
+    const auto tokens = static_cast<double>(config_.decode_tokens);
+    ESA_ASSIGN_OR_RETURN(const RequestStats stats,
+                         Generate(Prompt(1, round), static_cast<int>(config_.decode_tokens) + 1));
+    decode_rates_.push_back(tokens / stats.decode_seconds);
+    stalls_.push_back((stats.retrieval_stall_seconds + stats.load_stall_seconds) /
+                      stats.decode_seconds);
+    row_.attended_bytes = static_cast<double>(stats.attended_bytes) / tokens;
+    row_.loaded_bytes = static_cast<double>(stats.loaded_bytes) / tokens;
+    row_.decode_bytes = static_cast<double>(llm_->step_weight_bytes()) + row_.attended_bytes;
+    return {};
+  }
+
+  EngineBenchRow Row() const {
+    EngineBenchRow row = row_;
+    row.depth = depth_;
+    row.algorithm = llm_->config().sparse.name;
+    row.prefill_tokens_per_second = Median(prefill_rates_);
+    row.decode_tokens_per_second = Median(decode_rates_);
+    row.stall = Median(stalls_);
+    row.kv_memory_bytes = llm_->config().kv_memory_bytes;
+    return row;
+  }
+
+  const LLM& llm() const { return *llm_; }
+
+ private:
+  Contestant(const EngineBenchConfig& config, const ModelConfig& shape, std::int64_t depth,
+             std::unique_ptr<LLM> llm)
+      : config_(config), shape_(shape), depth_(depth), llm_(std::move(llm)) {}
+
+  static int Chunk(const EngineConfig& engine, std::int64_t depth) {
+    int chunk = engine.prefill_chunk_tokens;
+    while (chunk > engine.block_tokens && depth % chunk != 0) chunk -= engine.block_tokens;
+    return chunk;
+  }
+
+  // The context, and tokens of this round behind it.
+  std::vector<std::int32_t> Prompt(std::int64_t tail, std::uint64_t round) const {
+    std::vector<std::int32_t> tokens = RandomTokens(depth_, shape_.vocab_size, 0);
+    const std::vector<std::int32_t> last = RandomTokens(tail, shape_.vocab_size, round + 1);
+    tokens.insert(tokens.end(), last.begin(), last.end());
+    return tokens;
+  }
+
+  Result<RequestStats> Generate(std::vector<std::int32_t> tokens, int max_tokens,
+                                const std::function<void(double)>& progress = {}) {
+    esa::Prompt prompt;
+    prompt.token_ids = std::move(tokens);
+    ProgressCallback report;
+    if (progress) report = [&](std::size_t, double fraction) { progress(fraction); };
+    ESA_ASSIGN_OR_RETURN(
+        const std::vector<Completion> done,
+        llm_->Generate({&prompt, 1}, {.max_tokens = max_tokens, .ignore_eos = true}, {}, report));
+    return done.front().stats;
+  }
+
+  const EngineBenchConfig& config_;
+  const ModelConfig& shape_;
+  std::int64_t depth_;
+  std::unique_ptr<LLM> llm_;
+  EngineBenchRow row_;
+  std::vector<double> prefill_rates_;
+  std::vector<double> decode_rates_;
+  std::vector<double> stalls_;
+};
+
+}  // namespace
+
+Result<EngineBenchResult> RunEngineBench(const EngineBenchConfig& config,
+                                         const BenchProgress& progress) {
+  EngineBenchResult result;
+  ESA_ASSIGN_OR_RETURN(result.shape, ReadModelConfig(config.engine.model_dir));
+  result.ceilings = MeasureCeilings(config.engine.threads);
+  const auto depths = static_cast<double>(config.depths.size());
+  for (std::size_t d = 0; d < config.depths.size(); ++d) {
+    const std::int64_t depth = config.depths[d];
+    const auto report = [&](double part, const std::string& what) {
+      progress((static_cast<double>(d) + part) / depths,
+               "depth " + std::to_string(depth) + ": " + what);
+    };
+    std::vector<std::unique_ptr<Contestant>> contestants;
+    for (const SparseConfig& sparse : config.algorithms) {
+      report(0, sparse.name + ", context");
+      ESA_ASSIGN_OR_RETURN(auto contestant, Contestant::Open(config, result.shape, depth, sparse));
+      ESA_RETURN_IF_ERROR(contestant->Prepare(
+          [&](double fraction) { report(0.3 * fraction, sparse.name + ", context"); }));
+      result.weight_bytes = contestant->llm().weight_bytes();
+      result.kv_bytes_per_token = contestant->llm().kv_bytes_per_token();
+      contestants.push_back(std::move(contestant));
+    }
+    // The first round warms up and is not counted.
+    for (int round = 0; round <= config.rounds; ++round) {
+      for (const auto& contestant : contestants) {
+        report(0.3 + 0.7 * round / (config.rounds + 1), "measuring");
+        if (round == 0) {
+          ESA_RETURN_IF_ERROR(contestant->WarmUp());
+          continue;
+        }
+        if (config.prefill_tokens > 0) {
+          ESA_RETURN_IF_ERROR(contestant->Prefill(static_cast<std::uint64_t>(round)));
+        }
+        if (config.decode_tokens > 0) {
+          ESA_RETURN_IF_ERROR(contestant->Decode(static_cast<std::uint64_t>(round)));
+        }
+      }
+    }
+    for (const auto& contestant : contestants) result.rows.push_back(contestant->Row());
+  }
+  return result;
+}
+
+}  // namespace esa::cli
