@@ -56,7 +56,7 @@ void OwnProduct(const WeightView& weight, const float* bias, const float* x, std
 // Values that a thread converts at a time.
 constexpr std::int64_t kConvertValues = 1 << 14;
 
-// f16 weights are widened piece by piece; 8 MiB of f32 stay in the last-level cache.
+// Values widened at a time; 8 MiB of f32 stay in the last-level cache.
 constexpr std::int64_t kWidenedValues = 2 << 20;
 
 template <class In, class Out>
@@ -68,7 +68,8 @@ void Convert(void (*convert)(const In*, std::int64_t, Out*), const In* in, std::
   }
 }
 
-bool MatmulF16(MatmulTask task) {
+// Weights of 16 bits widened piece by piece.
+bool WidenedMatmul(MatmulTask task, void (*widen)(const std::uint16_t*, std::int64_t, float*)) {
   thread_local Scratch scratch;
   const auto* halves = static_cast<const std::uint16_t*>(task.w);
   const std::int64_t piece = std::max<std::int64_t>(kWidenedValues / task.k, 1);
@@ -82,13 +83,18 @@ bool MatmulF16(MatmulTask task) {
     task.n = std::min(piece, rows - row);
     task.bias = bias == nullptr ? nullptr : bias + row;
     task.y = y + row;
-    Convert(CurrentKernels().f32_from_f16, halves + row * task.k, task.n * task.k, widened);
+    Convert(widen, halves + row * task.k, task.n * task.k, widened);
     if (!Matmul(task)) return false;
   }
   return true;
 }
 
+// Where the processor has no products of bf16, those of f32 are half as fast again as widening in
+// the registers: AVX2, 512 rows: 140 GFLOP/s of a peak of 198, and 104.
 bool MatmulBf16(MatmulTask task) {
+  if (CurrentIsa() != Isa::kAvx512Bf16) {
+    return WidenedMatmul(task, CurrentKernels().f32_from_bf16);
+  }
   thread_local Scratch scratch;
   const std::int64_t values = task.m * task.k;
   auto* rounded =
@@ -113,7 +119,7 @@ bool LibraryProduct(const WeightView& weight, const float* bias, const float* x,
     case DType::kF32:
       return Matmul(task);
     case DType::kF16:
-      return MatmulF16(task);
+      return WidenedMatmul(task, CurrentKernels().f32_from_f16);
     case DType::kBf16:
       return MatmulBf16(task);
   }

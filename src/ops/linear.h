@@ -24,7 +24,8 @@ struct WeightView {
   std::int64_t cols = 0;  // in
 };
 
-// From this many rows on, oneDNN multiplies. bf16 weights then meet activations rounded to bf16.
+// From this many rows on, oneDNN multiplies. bf16 weights then meet activations rounded to bf16,
+// where the processor multiplies bf16.
 inline constexpr std::int64_t kMatrixRows = 16;
 
 // x [m, cols] -> y [m, rows]; bias [rows] or empty. x and y must not overlap.
