@@ -22,6 +22,8 @@ Kernels Avx512Bf16Kernels() {
   Kernels kernels = kAvx512Kernels;
   kernels.attend_bf16 = AttendBf16Avx512Bf16;
   kernels.probe_bf16 = kProbeAvx512Bf16;
+  kernels.product_int8 = ProductInt8Avx512Vnni;
+  kernels.product_int4 = ProductInt4Avx512Vnni;
   // Cooper Lake alone has bf16 without it.
   if (__builtin_cpu_supports("avx512vpopcntdq")) kernels.code_matches = CodeMatchesAvx512Popcount;
   return kernels;
@@ -39,7 +41,8 @@ bool ProcessorHas(Isa isa) {
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl");
     case Isa::kAvx512Bf16:
-      return ProcessorHas(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16");
+      return ProcessorHas(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16") &&
+             __builtin_cpu_supports("avx512vnni");
   }
   return false;
 }

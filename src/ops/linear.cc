@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/check.h"
 #include "ops/kernels/kernels.h"
@@ -8,6 +9,7 @@
 #include "ops/kernels/matmul.h"
 #endif
 #include "ops/kernels/scratch.h"
+#include "ops/quantize.h"
 
 namespace esa {
 namespace {
@@ -20,6 +22,37 @@ constexpr std::int64_t kPieceBytes = 128 << 10;
 // that is in the cache.
 constexpr std::int64_t kPieceRows = 32;
 
+// x in int8 for products with integers. Rows are padded to whole vectors of the widest processor.
+struct Activations {
+  const float* x = nullptr;             // [m, cols]
+  const std::int8_t* values = nullptr;  // [m, value_stride]
+  const float* scales = nullptr;        // [m, scale_stride]
+  std::int64_t value_stride = 0;
+  std::int64_t scale_stride = 0;
+};
+
+Activations Rounded(const float* x, std::int64_t m, std::int64_t cols) {
+  constexpr std::int64_t kScalePadding = 16;
+  thread_local Scratch kept_values;
+  thread_local Scratch kept_scales;
+  const std::int64_t groups = GroupsOf(cols);
+  Activations rounded{.x = x,
+                      .value_stride = groups * kGroupValues + kGroupPadding,
+                      .scale_stride = groups + kScalePadding};
+  const auto bytes = static_cast<std::size_t>(m * rounded.value_stride);
+  auto* values = reinterpret_cast<std::int8_t*>(kept_values.Floats(bytes / sizeof(float) + 1));
+  float* scales = kept_scales.Floats(static_cast<std::size_t>(m * rounded.scale_stride));
+  for (std::int64_t i = 0; i < m; ++i) {
+    float* row_scales = scales + i * rounded.scale_stride;
+    CurrentKernels().int8_from_f32(x + i * cols, cols, values + i * rounded.value_stride,
+                                   row_scales);
+    std::fill_n(row_scales + groups, kScalePadding, 0.0f);
+  }
+  rounded.values = values;
+  rounded.scales = scales;
+  return rounded;
+}
+
 auto ProductKernel(DType dtype) {
   const Kernels& kernels = CurrentKernels();
   return dtype == DType::kF32   ? kernels.product_f32
@@ -27,27 +60,74 @@ auto ProductKernel(DType dtype) {
                                 : kernels.product_bf16;
 }
 
-// The product written here, for any number of rows: each result is the same function of its two
+// Rows [row, end) of the weights against rows [i, i + m) of x.
+void MultiplyPiece(const LinearOutput& output, const Activations& x, std::int64_t row,
+                   std::int64_t end, std::int64_t i, std::int64_t m) {
+  const WeightView& w = *output.weight;
+  const float* bias = output.bias.empty() ? nullptr : output.bias.data();
+  float* y = output.y + i * w.rows;
+  if (!IsGrouped(w.dtype)) {
+    return ProductKernel(w.dtype)({.w = w.data,
+                                   .cols = w.cols,
+                                   .row_begin = row,
+                                   .row_end = end,
+                                   .x = x.x + i * w.cols,
+                                   .m = m,
+                                   .bias = bias,
+                                   .y = y,
+                                   .y_stride = w.rows});
+  }
+  const Kernels& kernels = CurrentKernels();
+  const GroupedProductTask task = {.w = w.data,
+                                   .w_scales = w.scales,
+                                   .groups = GroupsOf(w.cols),
+                                   .row_begin = row,
+                                   .row_end = end,
+                                   .x = x.values + i * x.value_stride,
+                                   .x_stride = x.value_stride,
+                                   .x_scales = x.scales + i * x.scale_stride,
+                                   .x_scale_stride = x.scale_stride,
+                                   .m = m,
+                                   .bias = bias,
+                                   .y = y,
+                                   .y_stride = w.rows};
+  w.dtype == DType::kInt8 ? kernels.product_int8(task) : kernels.product_int4(task);
+}
+
+// Weight rows of a piece, by fours.
+std::int64_t RowsOfPiece(const WeightView& weight) {
+  const std::int64_t row_bytes =
+      std::max<std::int64_t>(WeightBytes(weight) / std::max<std::int64_t>(weight.rows, 1), 1);
+  return std::max<std::int64_t>(kPieceBytes / row_bytes / 4 * 4, 4);
+}
+
+struct Piece {
+  const LinearOutput* output;
+  std::int64_t row, end;
+};
+
+// The products written here, for any number of rows: each result is the same function of its two
 // rows however many there are.
-void OwnProduct(const WeightView& weight, const float* bias, const float* x, std::int64_t m,
-                float* y) {
-  const auto product = ProductKernel(weight.dtype);
-  const std::int64_t row_bytes = weight.cols * DTypeBytes(weight.dtype);
-  const std::int64_t piece =
-      std::max<std::int64_t>(kPieceBytes / std::max<std::int64_t>(row_bytes, 1) / 4 * 4, 4);
-#pragma omp parallel for collapse(2) \
-    schedule(dynamic) if (weight.rows * row_bytes * m > kPieceBytes)
-  for (std::int64_t row = 0; row < weight.rows; row += piece) {
+void OwnProducts(std::span<const LinearOutput> outputs, const float* x, std::int64_t m) {
+  thread_local std::vector<Piece> kept_pieces;
+  std::vector<Piece>& pieces = kept_pieces;
+  pieces.clear();
+  Activations activations{.x = x};
+  for (const LinearOutput& output : outputs) {
+    const WeightView& w = *output.weight;
+    if (IsGrouped(w.dtype) && activations.values == nullptr) activations = Rounded(x, m, w.cols);
+    const std::int64_t step = RowsOfPiece(w);
+    for (std::int64_t row = 0; row < w.rows; row += step) {
+      pieces.push_back({&output, row, std::min(row + step, w.rows)});
+    }
+  }
+  const auto count = static_cast<std::int64_t>(pieces.size());
+#pragma omp parallel for collapse(2) schedule(dynamic) if (count * m > 1)
+  for (std::int64_t p = 0; p < count; ++p) {
     for (std::int64_t i = 0; i < m; i += kPieceRows) {
-      product({.w = weight.data,
-               .cols = weight.cols,
-               .row_begin = row,
-               .row_end = std::min(row + piece, weight.rows),
-               .x = x + i * weight.cols,
-               .m = std::min(kPieceRows, m - i),
-               .bias = bias,
-               .y = y + i * weight.rows,
-               .y_stride = weight.rows});
+      const Piece& piece = pieces[static_cast<std::size_t>(p)];
+      MultiplyPiece(*piece.output, activations, piece.row, piece.end, i,
+                    std::min(kPieceRows, m - i));
     }
   }
 }
@@ -68,10 +148,10 @@ void Convert(void (*convert)(const In*, std::int64_t, Out*), const In* in, std::
   }
 }
 
-// Weights of 16 bits widened piece by piece.
-bool WidenedMatmul(MatmulTask task, void (*widen)(const std::uint16_t*, std::int64_t, float*)) {
+// Weights widened piece by piece: widen(first row, rows, out).
+template <class Widen>
+bool WidenedMatmul(MatmulTask task, Widen widen) {
   thread_local Scratch scratch;
-  const auto* halves = static_cast<const std::uint16_t*>(task.w);
   const std::int64_t piece = std::max<std::int64_t>(kWidenedValues / task.k, 1);
   float* widened = scratch.Floats(static_cast<std::size_t>(std::min(piece, task.n) * task.k));
   const std::int64_t rows = task.n;
@@ -83,17 +163,32 @@ bool WidenedMatmul(MatmulTask task, void (*widen)(const std::uint16_t*, std::int
     task.n = std::min(piece, rows - row);
     task.bias = bias == nullptr ? nullptr : bias + row;
     task.y = y + row;
-    Convert(widen, halves + row * task.k, task.n * task.k, widened);
+    widen(row, task.n, widened);
     if (!Matmul(task)) return false;
   }
   return true;
+}
+
+bool WidenedHalves(const MatmulTask& task,
+                   void (*widen)(const std::uint16_t*, std::int64_t, float*)) {
+  const auto* halves = static_cast<const std::uint16_t*>(task.w);
+  return WidenedMatmul(task, [=](std::int64_t row, std::int64_t rows, float* out) {
+    Convert(widen, halves + row * task.k, rows * task.k, out);
+  });
+}
+
+bool WidenedIntegers(const MatmulTask& task, const WeightView& weight) {
+  return WidenedMatmul(task, [&](std::int64_t row, std::int64_t rows, float* out) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t i = 0; i < rows; ++i) CopyRow(weight, row + i, out + i * weight.cols);
+  });
 }
 
 // Where the processor has no products of bf16, those of f32 are half as fast again as widening in
 // the registers: AVX2, 512 rows: 140 GFLOP/s of a peak of 198, and 104.
 bool MatmulBf16(MatmulTask task) {
   if (CurrentIsa() != Isa::kAvx512Bf16) {
-    return WidenedMatmul(task, CurrentKernels().f32_from_bf16);
+    return WidenedHalves(task, CurrentKernels().f32_from_bf16);
   }
   thread_local Scratch scratch;
   const std::int64_t values = task.m * task.k;
@@ -104,13 +199,13 @@ bool MatmulBf16(MatmulTask task) {
   return Matmul(task);
 }
 
-bool LibraryProduct(const WeightView& weight, const float* bias, const float* x, std::int64_t m,
-                    float* y) {
+bool LibraryProduct(const LinearOutput& output, const float* x, std::int64_t m) {
+  const WeightView& weight = *output.weight;
   const MatmulTask task = {.dtype = weight.dtype,
                            .x = x,
                            .w = weight.data,
-                           .bias = bias,
-                           .y = y,
+                           .bias = output.bias.empty() ? nullptr : output.bias.data(),
+                           .y = output.y,
                            .m = m,
                            .n = weight.rows,
                            .k = weight.cols,
@@ -119,34 +214,59 @@ bool LibraryProduct(const WeightView& weight, const float* bias, const float* x,
     case DType::kF32:
       return Matmul(task);
     case DType::kF16:
-      return WidenedMatmul(task, CurrentKernels().f32_from_f16);
+      return WidenedHalves(task, CurrentKernels().f32_from_f16);
     case DType::kBf16:
       return MatmulBf16(task);
+    case DType::kInt8:
+    case DType::kInt4:
+      return WidenedIntegers(task, weight);
   }
   return false;
 }
 #else
-bool LibraryProduct(const WeightView&, const float*, const float*, std::int64_t, float*) {
-  return false;
-}
+bool LibraryProduct(const LinearOutput&, const float*, std::int64_t) { return false; }
 #endif
 
 }  // namespace
 
+std::int64_t WeightBytes(const WeightView& weight) {
+  if (!IsGrouped(weight.dtype)) return weight.rows * weight.cols * DTypeBytes(weight.dtype);
+  const std::int64_t groups = weight.rows * GroupsOf(weight.cols);
+  const std::int64_t values = weight.dtype == DType::kInt4 ? kGroupValues / 2 : kGroupValues;
+  return groups * (values + std::int64_t{sizeof(std::uint16_t)});
+}
+
+void Linear(std::span<const LinearOutput> outputs, const float* x, std::int64_t m) {
+  if (m == 0) return;
+  for (const LinearOutput& output : outputs) {
+    ESA_CHECK(output.bias.empty() || std::ssize(output.bias) == output.weight->rows);
+    ESA_CHECK(output.weight->cols == outputs.front().weight->cols);
+  }
+  if (m < kMatrixRows || outputs.front().weight->cols == 0) return OwnProducts(outputs, x, m);
+  for (const LinearOutput& output : outputs) {
+    if (output.weight->rows == 0 || LibraryProduct(output, x, m)) continue;
+    OwnProducts({&output, 1}, x, m);
+  }
+}
+
 void Linear(const WeightView& weight, std::span<const float> bias, const float* x, std::int64_t m,
             float* y) {
-  ESA_CHECK(bias.empty() || static_cast<std::int64_t>(bias.size()) == weight.rows);
-  if (m == 0 || weight.rows == 0) return;
-  const float* added = bias.empty() ? nullptr : bias.data();
-  if (m >= kMatrixRows && weight.cols > 0 && LibraryProduct(weight, added, x, m, y)) return;
-  OwnProduct(weight, added, x, m, y);
+  const LinearOutput output = {.weight = &weight, .bias = bias, .y = y};
+  Linear({&output, 1}, x, m);
 }
 
 void CopyRow(const WeightView& matrix, std::int64_t index, float* out) {
   ESA_CHECK(index >= 0 && index < matrix.rows);
   const Kernels& kernels = CurrentKernels();
   const std::int64_t begin = index * matrix.cols;
-  if (matrix.dtype == DType::kF32) {
+  if (IsGrouped(matrix.dtype)) {
+    const std::int64_t group = index * GroupsOf(matrix.cols);
+    const bool int4 = matrix.dtype == DType::kInt4;
+    const auto* values = static_cast<const std::uint8_t*>(matrix.data) +
+                         group * (int4 ? kGroupValues / 2 : kGroupValues);
+    (int4 ? kernels.f32_from_int4 : kernels.f32_from_int8)(values, matrix.scales + group,
+                                                           matrix.cols, out);
+  } else if (matrix.dtype == DType::kF32) {
     std::copy_n(static_cast<const float*>(matrix.data) + begin, matrix.cols, out);
   } else {
     const auto* values = static_cast<const std::uint16_t*>(matrix.data) + begin;

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "ops/linear.h"
+#include "ops/quantize.h"
 #include "ops/testing/bench.h"
 
 namespace esa {
@@ -53,6 +54,37 @@ BENCHMARK(BM_ManyRows)
     ->ArgNames({"dtype", "m", "threads"})
     ->ArgsProduct({{static_cast<int>(DType::kF32), static_cast<int>(DType::kF16)}, {512}, {1, 2}})
     ->ArgsProduct({{static_cast<int>(DType::kBf16)}, {16, 64, 512}, {1, 2}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+// The same of integers.
+void BM_FewRowsOfIntegers(benchmark::State& state) {
+  const auto dtype = static_cast<DType>(state.range(0));
+  const std::int64_t m = state.range(1);
+  constexpr std::int64_t kCols = 2048;
+  constexpr std::int64_t kRows = 2048;
+  const std::int64_t value_bytes = GroupedValueBytes(dtype, kRows, kCols);
+  const std::int64_t matrix_bytes = value_bytes + GroupedScaleBytes(kRows, kCols);
+  const std::int64_t count = (256 << 20) / matrix_bytes;
+  const BenchMemory memory(count * matrix_bytes);
+  const std::vector<float> x(static_cast<std::size_t>(m * kCols), 0.5f);
+  std::vector<float> y(static_cast<std::size_t>(m * kRows));
+  const BenchThreads threads(state, 2);
+  for (auto _ : state) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::byte* at = memory.data() + i * matrix_bytes;
+      Linear({at, dtype, kRows, kCols, reinterpret_cast<const std::uint16_t*>(at + value_bytes)},
+             {}, x.data(), m, y.data());
+    }
+    benchmark::DoNotOptimize(y.data());
+  }
+  state.counters["GB/s"] = Giga(static_cast<double>(count * matrix_bytes));
+}
+BENCHMARK(BM_FewRowsOfIntegers)
+    ->ArgNames({"dtype", "m", "threads"})
+    ->ArgsProduct({{static_cast<int>(DType::kInt8), static_cast<int>(DType::kInt4)},
+                   {1, 2, 4, 15},
+                   {1, 2}})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/numeric.h"
+#include "ops/quantize.h"
 #include "ops/testing/isa_test.h"
 
 namespace esa {
@@ -81,13 +82,53 @@ TEST_P(LinearTest, MatchesDouble) {
   CheckShape(DType::kF16, 16, 4200, 512, true);
 }
 
+// A matrix of integers and the f32 values they stand for.
+struct GroupedMatrix {
+  std::vector<std::uint8_t> bytes;
+  std::vector<std::uint16_t> scales;
+  std::vector<float> given;
+  Matrix matrix;
+};
+
+GroupedMatrix MakeGrouped(DType dtype, std::int64_t rows, std::int64_t cols) {
+  GroupedMatrix made;
+  made.given = RandomValues(static_cast<unsigned>(rows + cols)).Normal(rows * cols);
+  made.bytes.resize(static_cast<std::size_t>(GroupedValueBytes(dtype, rows, cols)));
+  made.scales.resize(static_cast<std::size_t>(rows * GroupsOf(cols)));
+  const std::int64_t row_bytes = GroupsOf(cols) * (dtype == DType::kInt8 ? 32 : 16);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    QuantizeRow(dtype, made.given.data() + r * cols, cols, made.bytes.data() + r * row_bytes,
+                made.scales.data() + r * GroupsOf(cols));
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t k = 0; k < cols; ++k) {
+      const float scale =
+          FloatFromF16(made.scales[static_cast<std::size_t>(r * GroupsOf(cols) + k / 32)]);
+      const auto at = static_cast<std::size_t>(r * row_bytes);
+      const auto in = static_cast<std::size_t>(k);
+      const int value =
+          dtype == DType::kInt8
+              ? static_cast<std::int8_t>(made.bytes[at + in])
+              : (made.bytes[at + in / 32 * 16 + in % 16] >> (in % 32 < 16 ? 0 : 4) & 15) - 8;
+      made.matrix.values.push_back(static_cast<float>(value) * scale);
+    }
+  }
+  made.matrix.view = {.data = made.bytes.data(),
+                      .dtype = dtype,
+                      .rows = rows,
+                      .cols = cols,
+                      .scales = made.scales.data()};
+  return made;
+}
+
 TEST_P(LinearTest, ARowDoesNotDependOnTheOthersBelowKMatrixRows) {
   const std::int64_t cols = 200;
   const std::int64_t rows = 21;
   RandomValues random(6);
   const std::vector<float> x = random.Normal(kMatrixRows * cols);
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16}) {
-    const Matrix matrix = MakeMatrix(dtype, rows, cols);
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16, DType::kInt8, DType::kInt4}) {
+    const GroupedMatrix grouped = MakeGrouped(IsGrouped(dtype) ? dtype : DType::kInt8, rows, cols);
+    const Matrix matrix = IsGrouped(dtype) ? grouped.matrix : MakeMatrix(dtype, rows, cols);
     std::vector<float> alone;
     for (std::int64_t i = 0; i < kMatrixRows - 1; ++i) {
       std::vector<float> y(rows);
@@ -108,6 +149,85 @@ TEST_P(LinearTest, CopyRow) {
     std::vector<float> row(37);
     CopyRow(matrix.view, 3, row.data());
     EXPECT_TRUE(std::equal(row.begin(), row.end(), matrix.values.begin() + 3 * 37));
+  }
+}
+
+class GroupedLinearTest : public IsaTest {};
+ESA_TEST_EVERY_ISA(GroupedLinearTest);
+
+TEST_P(GroupedLinearTest, IntegersAreNearTheirWeights) {
+  for (const DType dtype : {DType::kInt8, DType::kInt4}) {
+    const GroupedMatrix made = MakeGrouped(dtype, 9, 200);
+    const std::vector<double> given(made.given.begin(), made.given.end());
+    EXPECT_LT(RelativeError(made.matrix.values, given), dtype == DType::kInt8 ? 0.005 : 0.13);
+    std::vector<float> row(200);
+    CopyRow(made.matrix.view, 4, row.data());
+    EXPECT_TRUE(std::equal(row.begin(), row.end(), made.matrix.values.begin() + 4 * 200));
+  }
+}
+
+TEST_P(GroupedLinearTest, MatchesDouble) {
+  for (const DType dtype : {DType::kInt8, DType::kInt4}) {
+    for (const std::int64_t m : {1, 2, 3, 4, 5, 15, 16, 40}) {
+      for (const auto& [rows, cols] : {std::pair{33, 100}, {4, 32}, {7, 5}, {130, 896}, {9, 520}}) {
+        const GroupedMatrix made = MakeGrouped(dtype, rows, cols);
+        RandomValues random(5);
+        const std::vector<float> x = random.Normal(m * cols);
+        const std::vector<float> bias = random.Normal(m % 2 == 0 ? rows : 0);
+        const std::vector<double> expected = Reference(made.matrix, bias, x, m);
+        // Few rows: activations err by a 254th of the largest of their group.
+        const double tolerance = m < kMatrixRows ? 1e-2 : 2e-6;
+        ExpectSameForAnyThreads([&] {
+          std::vector<float> y(expected.size(), NAN);
+          Linear(made.matrix.view, bias, x.data(), m, y.data());
+          EXPECT_LT(RelativeError(y, expected), tolerance) << m << " x " << rows << " x " << cols;
+          return y;
+        });
+      }
+    }
+  }
+}
+
+// Activations that int8 holds exactly leave the rounding of f32 alone.
+TEST_P(GroupedLinearTest, ExactActivations) {
+  for (const DType dtype : {DType::kInt8, DType::kInt4}) {
+    const GroupedMatrix made = MakeGrouped(dtype, 37, 896);
+    std::vector<float> x(5 * 896);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      x[i] = i % 32 == 0 ? -127.0f : static_cast<float>(static_cast<int>(i * 7919 % 255) - 127);
+    }
+    const std::vector<double> expected = Reference(made.matrix, {}, x, 5);
+    std::vector<float> y(expected.size(), NAN);
+    Linear(made.matrix.view, {}, x.data(), 5, y.data());
+    EXPECT_LT(RelativeError(y, expected), 2e-6);
+  }
+}
+
+TEST_P(GroupedLinearTest, SeveralOutputsAreThoseOfEach) {
+  const GroupedMatrix a = MakeGrouped(DType::kInt8, 300, 96);
+  const GroupedMatrix b = MakeGrouped(DType::kInt4, 40, 96);
+  const Matrix c = MakeMatrix(DType::kBf16, 10, 96);
+  RandomValues random(3);
+  for (const std::int64_t m : {1, 3, 20}) {
+    const std::vector<float> x = random.Normal(m * 96);
+    const std::vector<float> bias = random.Normal(40);
+    const WeightView* views[] = {&a.matrix.view, &b.matrix.view, &c.view};
+    std::vector<std::vector<float>> together;
+    std::vector<LinearOutput> outputs;
+    for (const WeightView* view : views) {
+      together.emplace_back(static_cast<std::size_t>(m * view->rows), NAN);
+    }
+    for (std::size_t i = 0; i < 3; ++i) {
+      outputs.push_back({.weight = views[i],
+                         .bias = i == 1 ? std::span<const float>(bias) : std::span<const float>(),
+                         .y = together[i].data()});
+    }
+    Linear(outputs, x.data(), m);
+    for (std::size_t i = 0; i < 3; ++i) {
+      std::vector<float> alone(together[i].size(), NAN);
+      Linear(*views[i], outputs[i].bias, x.data(), m, alone.data());
+      EXPECT_EQ(together[i], alone) << m << " " << i;
+    }
   }
 }
 

@@ -1,8 +1,9 @@
-// AVX-512 with bf16 dot products: what kAvx512 does better here.
+// AVX-512 with dot products of bf16 and of int8: what kAvx512 does better here.
 #include "ops/kernels/kernels.h"
 #include "ops/kernels/vec_avx512.h"
 // Written against the vectors above.
 #include "ops/kernels/attention.inl.h"
+#include "ops/kernels/grouped.inl.h"
 
 namespace esa {
 namespace {
@@ -52,6 +53,13 @@ float DotChains(std::int64_t rounds) {
 
 constinit const ArithmeticProbe kProbeAvx512Bf16 = {.run = DotChains,
                                                     .operations = 4 * kDotChains * kLanes};
+
+void ProductInt8Avx512Vnni(const GroupedProductTask& task) {
+  MultiplyGroupedRows<Int8Groups>(task);
+}
+void ProductInt4Avx512Vnni(const GroupedProductTask& task) {
+  MultiplyGroupedRows<Int4Groups>(task);
+}
 
 void AttendBf16Avx512Bf16(const AttendTask& task) { Attend<DotBf16Mode>(task); }
 

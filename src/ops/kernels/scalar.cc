@@ -210,6 +210,55 @@ void Bf16FromF32Row(const float* x, std::int64_t n, std::uint16_t* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = Bf16FromFloat(x[i]);
 }
 
+int Int8At(const void* w, std::int64_t value) { return static_cast<const std::int8_t*>(w)[value]; }
+
+int Int4At(const void* w, std::int64_t value) {
+  const std::int64_t in_group = value % kGroupValues;
+  const std::int64_t half = kGroupValues / 2;
+  const int byte =
+      static_cast<const std::uint8_t*>(w)[value / kGroupValues * half + in_group % half];
+  return (in_group < half ? byte & 15 : byte >> 4) - 8;
+}
+
+template <int (*At)(const void*, std::int64_t)>
+void MultiplyGroupedRows(const GroupedProductTask& task) {
+  for (std::int64_t n = task.row_begin; n < task.row_end; ++n) {
+    for (std::int64_t i = 0; i < task.m; ++i) {
+      float sum = 0;
+      for (std::int64_t g = 0; g < task.groups; ++g) {
+        const std::int64_t row = (n * task.groups + g) * kGroupValues;
+        const std::int8_t* x = task.x + i * task.x_stride + g * kGroupValues;
+        int dot = 0;
+        for (std::int64_t k = 0; k < kGroupValues; ++k) dot += At(task.w, row + k) * x[k];
+        sum += static_cast<float>(dot) * FloatFromF16(task.w_scales[n * task.groups + g]) *
+               task.x_scales[i * task.x_scale_stride + g];
+      }
+      task.y[i * task.y_stride + n] = sum + (task.bias != nullptr ? task.bias[n] : 0.0f);
+    }
+  }
+}
+
+void QuantizeToInt8(const float* x, std::int64_t n, std::int8_t* values, float* scales) {
+  for (std::int64_t begin = 0; begin < n; begin += kGroupValues) {
+    float largest = 0;
+    for (std::int64_t k = begin; k < std::min(begin + kGroupValues, n); ++k) {
+      largest = std::max(largest, std::abs(x[k]));
+    }
+    scales[begin / kGroupValues] = largest / 127;
+    const float factor = largest > 0 ? 127 / largest : 0.0f;
+    for (std::int64_t k = begin; k < begin + kGroupValues; ++k) {
+      values[k] = static_cast<std::int8_t>(k < n ? std::nearbyint(x[k] * factor) : 0);
+    }
+  }
+}
+
+template <int (*At)(const void*, std::int64_t)>
+void WidenGroups(const void* values, const std::uint16_t* scales, std::int64_t n, float* y) {
+  for (std::int64_t k = 0; k < n; ++k) {
+    y[k] = static_cast<float>(At(values, k)) * FloatFromF16(scales[k / kGroupValues]);
+  }
+}
+
 constexpr int kChains = 8;
 
 float MulAddChains(std::int64_t rounds) {
@@ -230,6 +279,11 @@ constinit const Kernels kScalarKernels = {
     .product_bf16 = MultiplyRows<std::uint16_t, FloatFromBf16>,
     .product_f16 = MultiplyRows<std::uint16_t, FloatFromF16>,
     .product_f32 = MultiplyRows<float, F32>,
+    .product_int8 = MultiplyGroupedRows<Int8At>,
+    .product_int4 = MultiplyGroupedRows<Int4At>,
+    .int8_from_f32 = QuantizeToInt8,
+    .f32_from_int8 = WidenGroups<Int8At>,
+    .f32_from_int4 = WidenGroups<Int4At>,
     .dot_rows_f32 = DotRows<float, F32>,
     .dot_rows_bf16 = DotRows<std::uint16_t, FloatFromBf16>,
     .dot_rows_int8 = DotInt8Rows,

@@ -151,6 +151,45 @@ inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
       _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
 }
 
+// Vectors of int8: their products are added up by fours.
+using Bytes = __m256i;
+struct SignedBytes {
+  Bytes absolute, values;
+};
+inline Bytes LoadBytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void StoreBytes(std::int8_t* p, Bytes x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
+}
+// Sixteen bytes of two values, the lower halves first, less 8 each.
+inline Bytes LoadNibbles(const std::uint8_t* p) {
+  const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m256i both =
+      _mm256_inserti128_si256(_mm256_castsi128_si256(pairs), _mm_srli_epi16(pairs, 4), 1);
+  return _mm256_sub_epi8(_mm256_and_si256(both, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
+}
+inline SignedBytes SplitSigns(Bytes x) { return {_mm256_abs_epi8(x), x}; }
+// x above -128: the sums of two products then stay within 16 bits.
+inline Ints DotBytes(Bytes w, const SignedBytes& x) {
+  const Ints pairs = _mm256_maddubs_epi16(x.absolute, _mm256_sign_epi8(w, x.values));
+  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+inline Floats ToFloats(Ints x) { return _mm256_cvtepi32_ps(x); }
+// From a scale for each of kLanes groups those of the lanes of vector `v` of their products.
+inline Floats SpreadGroups(Floats scales, int v) {
+  return _mm256_permutevar8x32_ps(scales, _mm256_set1_epi32(v));
+}
+// Rounds to nearest; within [-127, 127].
+inline void StoreInt8(std::int8_t* p, Floats x) {
+  const __m256i ints = _mm256_cvtps_epi32(x);
+  const __m128i shorts =
+      _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256(ints, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(shorts, shorts));
+}
+inline Floats FloatsFromInt8(const std::int8_t* p) {
+  return _mm256_cvtepi32_ps(
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
 // Integers in the order of the values, zero for NaN. Minus zero equals zero.
 inline Ints OrderOf(Floats x) {
   const Ints bits = _mm256_castps_si256(_mm256_add_ps(x, _mm256_setzero_ps()));

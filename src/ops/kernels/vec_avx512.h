@@ -141,6 +141,49 @@ inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
       _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
 }
 
+// Vectors of int8: their products are added up by fours.
+using Bytes = __m512i;
+struct SignedBytes {
+  Bytes absolute;
+  __mmask64 negative;
+};
+inline Bytes LoadBytes(const void* p) { return _mm512_loadu_si512(p); }
+inline void StoreBytes(std::int8_t* p, Bytes x) { _mm512_storeu_si512(p, x); }
+// Twice sixteen bytes of two values, the lower halves of sixteen first, less 8 each.
+inline Bytes LoadNibbles(const std::uint8_t* p) {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m512i lower = _mm512_castsi256_si512(pairs);
+  const __m512i upper = _mm512_castsi256_si512(_mm256_srli_epi16(pairs, 4));
+  // Quarters of 128 bits: the first of `lower`, the first of `upper`, the second ones likewise.
+  const __m512i order = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+  const __m512i both = _mm512_permutex2var_epi64(lower, order, upper);
+  return _mm512_sub_epi8(_mm512_and_si512(both, _mm512_set1_epi8(15)), _mm512_set1_epi8(8));
+}
+inline SignedBytes SplitSigns(Bytes x) { return {_mm512_abs_epi8(x), _mm512_movepi8_mask(x)}; }
+// x above -128: the sums of two products then stay within 16 bits.
+inline Ints DotBytes(Bytes w, const SignedBytes& x) {
+  const Bytes turned = _mm512_mask_sub_epi8(w, x.negative, _mm512_setzero_si512(), w);
+#ifdef __AVX512VNNI__
+  return _mm512_dpbusd_epi32(_mm512_setzero_si512(), x.absolute, turned);
+#else
+  return _mm512_madd_epi16(_mm512_maddubs_epi16(x.absolute, turned), _mm512_set1_epi16(1));
+#endif
+}
+inline Floats ToFloats(Ints x) { return _mm512_cvtepi32_ps(x); }
+// From a scale for each of kLanes groups those of the lanes of vector `v` of their products.
+inline Floats SpreadGroups(Floats scales, int v) {
+  const __m512i halves = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  return _mm512_permutexvar_ps(_mm512_add_epi32(halves, _mm512_set1_epi32(2 * v)), scales);
+}
+// Rounds to nearest; within [-127, 127].
+inline void StoreInt8(std::int8_t* p, Floats x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+inline Floats FloatsFromInt8(const std::int8_t* p) {
+  return _mm512_cvtepi32_ps(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
 // Integers in the order of the values, zero for NaN. Minus zero equals zero.
 inline Ints OrderOf(Floats x) {
   const Ints bits = _mm512_castps_si512(_mm512_add_ps(x, _mm512_setzero_ps()));
