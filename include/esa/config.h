@@ -12,6 +12,18 @@ namespace esa {
 
 enum class KvDtype { kBf16, kF32 };
 
+// kStored: as the checkpoint has them. kInt8, kInt4: made of them on load, in groups of 32 with a
+// scale each; with kInt4 the embedding and the head are int8.
+enum class WeightType { kStored, kInt8, kInt4 };
+
+struct WeightConfig {
+  WeightType type = WeightType::kStored;
+  // Leave stored weights in their file, shared with other processes, where the memory's pages are
+  // small; else they are copied to huge ones. Always so where they would fill more than half of the
+  // memory that is free.
+  bool map = false;
+};
+
 // What a committed block survives: a kill of the process always, a loss of power only with kCommit.
 enum class Durability { kNone, kCommit };
 
@@ -68,6 +80,7 @@ struct AuditConfig {
 
 struct EngineConfig {
   std::string model_dir = {};
+  WeightConfig weights = {};
   std::uint64_t kv_memory_bytes = 4ull << 30;  // budget of the working set
   int block_tokens = 128;
   KvDtype kv_dtype = KvDtype::kBf16;

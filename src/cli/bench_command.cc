@@ -24,6 +24,7 @@ struct BenchOptions {
   std::vector<std::int64_t> depths = {0};
   std::vector<std::string> sparse = {"dense", "ESA"};
   std::string sparse_config;
+  std::vector<std::string> weights = {"stored"};
   std::string kv_dtype = "bf16";
   std::string kv_memory;
   std::string folder;
@@ -42,6 +43,7 @@ Result<EngineBenchConfig> ToConfig(const BenchOptions& options) {
   EngineBenchConfig config{.engine = {},
                            .depths = options.depths,
                            .algorithms = {},
+                           .weights = {},
                            .prefill_tokens = options.prefill,
                            .decode_tokens = options.decode,
                            .rounds = options.rounds,
@@ -62,6 +64,9 @@ Result<EngineBenchConfig> ToConfig(const BenchOptions& options) {
   if (config.given_memory) {
     ESA_ASSIGN_OR_RETURN(engine.kv_memory_bytes, ParseBytes(options.kv_memory));
   }
+  for (const std::string& name : options.weights) {
+    config.weights.push_back(*WeightTypeOf(name));
+  }
   for (const std::int64_t depth : options.depths) {
     if (depth % options.block_tokens == 0) continue;
     return InvalidArgument(fmt::format("--depths: {} is not a multiple of --block-tokens ({})",
@@ -77,6 +82,10 @@ Result<EngineBenchConfig> ToConfig(const BenchOptions& options) {
     config.algorithms.push_back(sparse);
   }
   return config;
+}
+
+const std::string& WeightName(const EngineBenchRow& row) {
+  return WeightTypeNames()[static_cast<std::size_t>(row.weights)];
 }
 
 double PrefillPart(const EngineBenchResult& result, const EngineBenchRow& row) {
@@ -97,7 +106,6 @@ OrderedJson ToJson(const EngineBenchConfig& config, const EngineBenchResult& res
                       {"rounds", config.rounds},
                       {"fake_kv", config.fake_kv},
                       {"block_tokens", config.engine.block_tokens},
-                      {"weight_bytes", result.weight_bytes},
                       {"kv_bytes_per_token", result.kv_bytes_per_token},
                       {"ceilings",
                        {{"read_bytes_per_second", c.read_bytes},
@@ -108,6 +116,8 @@ OrderedJson ToJson(const EngineBenchConfig& config, const EngineBenchResult& res
                       {"rows", OrderedJson::array()}};
   for (const EngineBenchRow& row : result.rows) {
     json["rows"].push_back({{"depth", row.depth},
+                            {"weights", WeightName(row)},
+                            {"weight_bytes", row.weight_bytes},
                             {"sparse", row.algorithm},
                             {"kv_memory_bytes", row.kv_memory_bytes},
                             {"prefill_tokens_per_second", row.prefill_tokens_per_second},
@@ -125,19 +135,19 @@ OrderedJson ToJson(const EngineBenchConfig& config, const EngineBenchResult& res
 }
 
 void PrintTable(const EngineBenchConfig& config, const EngineBenchResult& result) {
-  fmt::print("{}: {} of weights, {} of KV a token; medians of {} rounds\n{}\n",
-             config.engine.model_dir, ShortBytes(static_cast<double>(result.weight_bytes)),
+  fmt::print("{}: {} of KV a token; medians of {} rounds\n{}\n", config.engine.model_dir,
              ShortBytes(static_cast<double>(result.kv_bytes_per_token)), config.rounds,
              CeilingsText(result.ceilings));
-  fmt::print("{:>8} {:<10}{:>12}{:>11}{:>12}{:>10}{:>12}{:>12}{:>12}{:>8}\n", "depth", "attention",
-             "prefill t/s", "of peak", "decode t/s", "of read", "step reads", "of it KV", "loaded",
-             "stall");
+  fmt::print("{:>8} {:<7} {:<10}{:>12}{:>11}{:>12}{:>10}{:>12}{:>12}{:>12}{:>8}\n", "depth",
+             "weights", "attention", "prefill t/s", "of peak", "decode t/s", "of read",
+             "step reads", "of it KV", "loaded", "stall");
   for (const EngineBenchRow& row : result.rows) {
-    fmt::print("{:>8} {:<10}{:>12.1f}{:>10.0f}%{:>12.2f}{:>9.0f}%{:>12}{:>12}{:>12}{:>7.1f}%\n",
-               row.depth, row.algorithm, row.prefill_tokens_per_second,
-               100 * PrefillPart(result, row), row.decode_tokens_per_second,
-               100 * DecodePart(result, row), ShortBytes(row.decode_bytes),
-               ShortBytes(row.attended_bytes), ShortBytes(row.loaded_bytes), 100 * row.stall);
+    fmt::print(
+        "{:>8} {:<7} {:<10}{:>12.1f}{:>10.0f}%{:>12.2f}{:>9.0f}%{:>12}{:>12}{:>12}{:>7.1f}%\n",
+        row.depth, WeightName(row), row.algorithm, row.prefill_tokens_per_second,
+        100 * PrefillPart(result, row), row.decode_tokens_per_second, 100 * DecodePart(result, row),
+        ShortBytes(row.decode_bytes), ShortBytes(row.attended_bytes), ShortBytes(row.loaded_bytes),
+        100 * row.stall);
   }
 }
 
@@ -191,6 +201,11 @@ void AddBenchCommand(CLI::App* app, Action* action) {
   number("--block-tokens", &options->block_tokens, "Tokens of a block", 2, 4096);
   number("--threads", &options->threads, "Threads for compute; 0: all cores", 0, 4096);
   number("--retrieval-threads", &options->retrieval_threads, "Threads for retrieval", 1, 256);
+  command->add_option("--weights", options->weights, "Kept as: stored, int8, int4")
+      ->delimiter(',')
+      ->type_name("TYPE,...")
+      ->check(CLI::IsMember(WeightTypeNames()))
+      ->capture_default_str();
   command->add_option("--kv-dtype", options->kv_dtype, "Number format of KV: bf16 or f32")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str();

@@ -88,6 +88,12 @@ void EngineFlags::AddNumbersTo(CLI::App* command) {
       ->check(CLI::Range(2, 4096))
       ->type_name("N")
       ->group(kGroup);
+  command->add_option("--weights", weights, "Kept as: stored, int8 or int4, made on load")
+      ->check(CLI::IsMember(WeightTypeNames()))
+      ->type_name("TYPE")
+      ->group(kGroup);
+  command->add_flag("--map-weights", map_weights, "Leave stored weights in their file")
+      ->group(kGroup);
   command->add_option("--kv-dtype", kv_dtype, "Number format of KV: bf16 or f32")
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->type_name("TYPE")
@@ -135,6 +141,8 @@ Result<EngineConfig> EngineFlags::Resolve() const {
   if (kv_memory) {
     ESA_ASSIGN_OR_RETURN(config.kv_memory_bytes, ParseBytes(*kv_memory));
   }
+  if (weights) config.weights.type = *WeightTypeOf(*weights);
+  if (map_weights) config.weights.map = true;
   if (kv_dtype) config.kv_dtype = *kv_dtype == "f32" ? KvDtype::kF32 : KvDtype::kBf16;
   if (block_tokens) config.block_tokens = *block_tokens;
   if (threads) config.threads = *threads;
@@ -163,12 +171,25 @@ Result<EngineConfig> EngineFlags::Resolve() const {
   return config;
 }
 
+const std::vector<std::string>& WeightTypeNames() {
+  static const std::vector<std::string> names = {"stored", "int8", "int4"};
+  return names;
+}
+
+std::optional<WeightType> WeightTypeOf(const std::string& name) {
+  const auto& names = WeightTypeNames();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<WeightType>(found - names.begin());
+}
+
 std::map<std::string, std::string> DescribeSettings(const EngineConfig& config) {
   return {{"model", config.model_dir},
           {"sparse", config.sparse.name},
           {"sparse_options", OptionsText(config.sparse.options)},
           {"plugins", fmt::format("{}", fmt::join(config.plugins, " "))},
           {"block_tokens", fmt::format("{}", config.block_tokens)},
+          {"weights", WeightTypeNames()[static_cast<std::size_t>(config.weights.type)]},
           {"kv_dtype", config.kv_dtype == KvDtype::kF32 ? "f32" : "bf16"},
           {"audit", fmt::format("{} {} {}", config.audit.every, config.audit.threshold,
                                 static_cast<int>(config.audit.action))},

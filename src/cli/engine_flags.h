@@ -19,6 +19,7 @@ struct EngineFlags {
   std::optional<std::string> sparse_config;  // JSON
   std::vector<std::string> plugins;
   std::vector<std::string> store;
+  std::optional<std::string> weights;
   std::optional<std::string> kv_memory;
   std::optional<std::string> kv_dtype;
   std::optional<int> block_tokens;
@@ -28,6 +29,7 @@ struct EngineFlags {
   std::optional<int> audit_every;
   std::optional<double> audit_threshold;
   std::optional<std::string> audit_action;
+  bool map_weights = false;
   bool io_direct = false;
   std::string metrics;  // file
 
@@ -46,6 +48,10 @@ struct EngineFlags {
   void AddNumbersTo(CLI::App* command);
   void AddAuditTo(CLI::App* command);
 };
+
+// The names of WeightType's values, in their order.
+const std::vector<std::string>& WeightTypeNames();
+std::optional<WeightType> WeightTypeOf(const std::string& name);
 
 // A validator of sizes as ParseBytes reads them.
 CLI::Validator Size();

@@ -39,11 +39,11 @@ std::string FullName(const CLI::App* app) {
   return parent == nullptr ? "esa" : FullName(parent) + " " + app->get_name();
 }
 
-// Threads of libgomp spin at the end of a parallel region, and by default for so long that they take
-// cores from the I/O threads: up to 12 ms a region. Where they sleep at once, waking them costs a
-// decode step of 200 regions a fifth of its time. So they spin for tens of microseconds, which is
-// what lies between two regions. The variable is read when the library is loaded, so the program
-// starts once more.
+// Threads of libgomp spin at the end of a parallel region, and by default for so long that they
+// take cores from the I/O threads: up to 12 ms a region. Where they sleep at once, waking them
+// costs a decode step of 200 regions a fifth of its time. So they spin for tens of microseconds,
+// which is what lies between two regions. The variable is read when the library is loaded, so the
+// program starts once more.
 void WaitBriefly(char** argv) {
   constexpr const char* kSpins = "GOMP_SPINCOUNT";
   if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv(kSpins) != nullptr) return;

@@ -313,8 +313,9 @@ void AddStoreBenchCommand(CLI::App* store, Action* action) {
   command->add_option("--pack-below", options->pack_below, "Smaller blocks share files; 0: never")
       ->check(Size())
       ->capture_default_str();
-  command->add_option("--capacity", options->capacity,
-                      "Of the folder, more than --bytes: what it costs to keep one; 0: none")
+  command
+      ->add_option("--capacity", options->capacity,
+                   "Of the folder, more than --bytes: what it costs to keep one; 0: none")
       ->check(Size())
       ->capture_default_str();
   command->add_flag("--buffered", options->buffered, "Through the page cache, not O_DIRECT");

@@ -272,7 +272,7 @@ Result<std::unique_ptr<LLM>> LLM::Open(const EngineConfig& config) {
   if (config.threads > 0) omp_set_num_threads(config.threads);
   auto state = std::make_unique<State>();
   state->config = config;
-  ESA_ASSIGN_OR_RETURN(state->model, Model::Load(config.model_dir));
+  ESA_ASSIGN_OR_RETURN(state->model, Model::Load(config.model_dir, config.weights));
   const std::filesystem::path folder(config.model_dir);
   if (std::filesystem::exists(folder / "tokenizer.json")) {
     ESA_ASSIGN_OR_RETURN(state->tokenizer, Tokenizer::Load(folder));

@@ -71,7 +71,8 @@ std::vector<std::span<const std::byte>> Runs(const Weights& weights) {
   return runs;
 }
 
-std::vector<XXH128_canonical_t> HashRuns(const std::vector<std::span<const std::byte>>& runs) {
+std::vector<XXH128_canonical_t> HashRuns(const std::vector<std::span<const std::byte>>& runs,
+                                         bool release) {
   std::vector<XXH128_canonical_t> digests(runs.size());
   const auto count = static_cast<std::int64_t>(runs.size());
 #pragma omp parallel for schedule(dynamic)
@@ -79,6 +80,7 @@ std::vector<XXH128_canonical_t> HashRuns(const std::vector<std::span<const std::
     const auto run = runs[static_cast<std::size_t>(i)];
     XXH128_canonicalFromHash(&digests[static_cast<std::size_t>(i)],
                              XXH3_128bits(run.data(), run.size()));
+    if (release) ReleasePages(run);
   }
   return digests;
 }
@@ -88,13 +90,17 @@ std::vector<XXH128_canonical_t> HashRuns(const std::vector<std::span<const std::
 std::array<std::uint8_t, 16> FingerprintOf(const ModelConfig& config, const Weights& weights) {
   Record record;
   AddConfig(config, record);
+  if (weights.type() != WeightType::kStored) {
+    record.Text(weights.type() == WeightType::kInt8 ? "int8" : "int4");
+  }
   for (const auto& [name, tensor] : weights.tensors()) {
     record.Text(name);
     record.Text(tensor.view.dtype);
     record.Integer(static_cast<std::int64_t>(tensor.view.shape.size()));
     for (const std::int64_t extent : tensor.view.shape) record.Integer(extent);
   }
-  for (const XXH128_canonical_t& digest : HashRuns(Runs(weights))) record.Digest(digest);
+  for (const XXH128_canonical_t& digest : HashRuns(Runs(weights), !weights.mapped()))
+    record.Digest(digest);
   const XXH128_canonical_t hash = record.Hash();
   std::array<std::uint8_t, 16> out;
   std::memcpy(out.data(), hash.digest, out.size());

@@ -17,8 +17,8 @@ float* Grown(std::vector<float>& buffer, std::int64_t size) {
   return buffer.data();
 }
 
-void Apply(const Projection& w, const float* x, std::int64_t rows, float* y) {
-  Linear(w.weight, w.bias, x, rows, y);
+LinearOutput Output(const Projection& w, float* y) {
+  return {.weight = &w.weight, .bias = w.bias, .y = y};
 }
 
 float Scaled(float frequency, const RopeScaling& scaling) {
@@ -86,19 +86,16 @@ Decoder::Decoder(ModelConfig config, Weights weights)
     : Model(std::move(config)),
       weights_(std::move(weights)),
       inverse_frequencies_(
-          InverseFrequencies(config_.head_dim, config_.rope_theta, config_.rope_scaling)) {
-  weight_bytes_ = weights_.bytes();
-}
+          InverseFrequencies(config_.head_dim, config_.rope_theta, config_.rope_scaling)) {}
 
 Status Decoder::LoadEnds() {
   const std::int64_t vocab = config_.vocab_size;
   const std::int64_t hidden = config_.hidden_size;
-  ESA_ASSIGN_OR_RETURN(embedding_, weights_.Matrix("model.embed_tokens.weight", vocab, hidden));
+  ESA_ASSIGN_OR_RETURN(embedding_, weights_.EndMatrix("model.embed_tokens.weight", vocab, hidden));
   head_ = embedding_;
-  step_weight_bytes_ = weight_bytes_;
   if (!config_.tie_word_embeddings) {
-    step_weight_bytes_ -= static_cast<std::uint64_t>(vocab * hidden * DTypeBytes(embedding_.dtype));
-    ESA_ASSIGN_OR_RETURN(head_, weights_.Matrix("lm_head.weight", vocab, hidden));
+    embedding_bytes_ = static_cast<std::uint64_t>(WeightBytes(embedding_));
+    ESA_ASSIGN_OR_RETURN(head_, weights_.EndMatrix("lm_head.weight", vocab, hidden));
   }
   ESA_ASSIGN_OR_RETURN(final_norm_, weights_.Vector("model.norm.weight", hidden));
   return {};
@@ -132,9 +129,10 @@ void Decoder::Norm(std::span<const float> norm, const ForwardBatch& batch,
 void Decoder::ProjectQkv(const AttentionProjections& w, std::int64_t rows,
                          ForwardScratch& scratch) const {
   const float* normed = scratch.normed.data();
-  Apply(w.q, normed, rows, Grown(scratch.q, rows * w.q.weight.rows));
-  Apply(w.k, normed, rows, Grown(scratch.k, rows * w.k.weight.rows));
-  Apply(w.v, normed, rows, Grown(scratch.v, rows * w.v.weight.rows));
+  const LinearOutput outputs[] = {Output(w.q, Grown(scratch.q, rows * w.q.weight.rows)),
+                                  Output(w.k, Grown(scratch.k, rows * w.k.weight.rows)),
+                                  Output(w.v, Grown(scratch.v, rows * w.v.weight.rows))};
+  Linear(outputs, normed, rows);
 }
 
 void Decoder::NormHeads(std::span<const float> q_norm, std::span<const float> k_norm,
@@ -164,8 +162,8 @@ void Decoder::AddMlp(const GatedMlp& w, const ForwardBatch& batch, ForwardScratc
   const std::int64_t count = batch.rows * config_.intermediate_size;
   float* gate = Grown(scratch.gate, count);
   float* up = Grown(scratch.up, count);
-  Apply(w.gate, scratch.normed.data(), batch.rows, gate);
-  Apply(w.up, scratch.normed.data(), batch.rows, up);
+  const LinearOutput outputs[] = {Output(w.gate, gate), Output(w.up, up)};
+  Linear(outputs, scratch.normed.data(), batch.rows);
   SwiGlu(gate, up, count, gate);
   AddProjected(w.down, gate, batch, scratch);
 }
@@ -174,7 +172,7 @@ void Decoder::AddProjected(const Projection& w, const float* x, const ForwardBat
                            ForwardScratch& scratch) const {
   const std::int64_t count = batch.rows * config_.hidden_size;
   float* projected = Grown(scratch.projected, count);
-  Apply(w, x, batch.rows, projected);
+  Linear(w.weight, w.bias, x, batch.rows, projected);
   AddInPlace(projected, count, batch.hidden);
 }
 

@@ -64,6 +64,8 @@ class Decoder : public Model {
   std::array<std::uint8_t, 16> Fingerprint() const override;
   void Embed(std::span<const std::int32_t> tokens, float* hidden) const override;
   void Logits(const float* hidden, std::int64_t rows, float* logits) const override;
+  std::uint64_t weight_bytes() const override { return weights_.memory_bytes(); }
+  std::uint64_t step_weight_bytes() const override { return weight_bytes() - embedding_bytes_; }
 
  protected:
   Decoder(ModelConfig config, Weights weights);
@@ -97,6 +99,7 @@ class Decoder : public Model {
 
   WeightView embedding_;                    // [vocab_size, hidden_size]
   WeightView head_;                         // as embedding_
+  std::uint64_t embedding_bytes_ = 0;       // where the head is another matrix
   std::vector<float> final_norm_;           // [hidden_size]
   std::vector<float> inverse_frequencies_;  // [head_dim / 2]
   mutable std::once_flag fingerprint_once_;

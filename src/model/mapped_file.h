@@ -12,6 +12,10 @@
 
 namespace esa {
 
+// Lets go of the memory of a mapping's pages that lie in this range; they are read again where they
+// are needed. Only advice.
+void ReleasePages(std::span<const std::byte> mapped);
+
 class MappedFile {
  public:
   // Errors: kNotFound where there is no such file, else kIoError; the message names the file.

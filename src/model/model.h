@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "esa/config.h"
 #include "esa/result.h"
 
 namespace esa {
@@ -71,16 +72,19 @@ class Model {
   virtual ~Model() = default;
 
   // Opens config.json and model.safetensors or its sharded index; every tensor is found, and its
-  // shape and type checked, before this returns. Weights stay memory-mapped.
-  static Result<std::unique_ptr<Model>> Load(const std::filesystem::path& folder);
+  // shape and type checked, before this returns.
+  static Result<std::unique_ptr<Model>> Load(const std::filesystem::path& folder,
+                                             const WeightConfig& weights = {});
 
   const ModelConfig& config() const { return config_; }
-  std::uint64_t weight_bytes() const { return weight_bytes_; }
+  // Of the weights in memory.
+  virtual std::uint64_t weight_bytes() const = 0;
   // Of these, what every decode step reads: an embedding that is not the head's is not among them.
-  std::uint64_t step_weight_bytes() const { return step_weight_bytes_; }
+  virtual std::uint64_t step_weight_bytes() const = 0;
 
   // XXH3-128 of all weight files' tensor bytes and of the fields of config.json that change the
-  // computation. Computed on first call (reads all weights once).
+  // computation, and of the type weights are kept in. Computed on first call (reads all weights
+  // once).
   virtual std::array<std::uint8_t, 16> Fingerprint() const = 0;
 
   // tokens -> hidden [tokens.size(), hidden_size]. Ids must be in the vocabulary.
@@ -95,8 +99,6 @@ class Model {
  protected:
   explicit Model(ModelConfig config) : config_(std::move(config)) {}
   ModelConfig config_;
-  std::uint64_t weight_bytes_ = 0;
-  std::uint64_t step_weight_bytes_ = 0;
 };
 
 }  // namespace esa

@@ -64,7 +64,9 @@ class SafetensorsTest : public testing::Test {
     return Failure(WithHeader(header.dump(), data));
   }
 
-  Result<Weights> OpenWeights() { return Weights::Open(folder_.path()); }
+  Result<Weights> OpenWeights(const WeightConfig& config = {}) {
+    return Weights::Open(folder_.path(), config);
+  }
 
   TemporaryFolder folder_;
 };
@@ -174,9 +176,11 @@ TEST_F(SafetensorsTest, WeightsAreCheckedAgainstWhatIsExpected) {
   folder_.Write("model.safetensors", WithHeader(Header().dump(), Data()));
   auto weights = OpenWeights();
   ASSERT_TRUE(weights.ok()) << weights.error().message;
-  EXPECT_EQ(weights->bytes(), 28u);
+  EXPECT_EQ(weights->memory_bytes(), 0u);
   EXPECT_TRUE(weights->Matrix("a", 2, 3).ok());
+  EXPECT_EQ(weights->memory_bytes(), 24u);
   EXPECT_EQ(*weights->Vector("b", 2), (std::vector<float>{1, -2}));
+  EXPECT_EQ(weights->memory_bytes(), 24u + 2 * sizeof(float));
   EXPECT_THAT(weights->Matrix("a", 3, 2).error().message,
               HasSubstr("model.safetensors: tensor \"a\": shape: found [2, 3], expected [3, 2]"));
   EXPECT_THAT(weights->Vector("a", 6).error().message, HasSubstr("expected [6]"));
@@ -193,16 +197,34 @@ TEST_F(SafetensorsTest, OtherTypesAreRefusedWhenTheyAreUsed) {
               HasSubstr("tensor \"ids\": dtype: found I64, expected F32, F16 or BF16"));
 }
 
+// Copied to memory, or left in the file where it is aligned there.
 TEST_F(SafetensorsTest, MatricesAreAlignedWhereverTheyLie) {
-  for (int padding = 0; padding < 4; ++padding) {
+  for (int i = 0; i < 8; ++i) {
+    const int padding = i / 2;
     const std::string header =
         Header().dump() + std::string(static_cast<std::size_t>(padding), ' ');
     folder_.Write("model.safetensors", WithHeader(header, Data()));
-    auto weights = OpenWeights();
+    auto weights = OpenWeights({.map = i % 2 == 1});
     const auto a = weights->Matrix("a", 2, 3);
     ASSERT_TRUE(a.ok()) << a.error().message;
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(a->data) % alignof(float), 0u);
     EXPECT_EQ(static_cast<const float*>(a->data)[5], 6.0f);
+  }
+}
+
+TEST_F(SafetensorsTest, IntegersAreMadeOnLoad) {
+  folder_.Write("model.safetensors", WithHeader(Header().dump(), Data()));
+  for (const WeightType type : {WeightType::kInt8, WeightType::kInt4}) {
+    auto weights = OpenWeights({.type = type});
+    const auto a = weights->Matrix("a", 2, 3);
+    ASSERT_TRUE(a.ok()) << a.error().message;
+    EXPECT_EQ(a->dtype, type == WeightType::kInt8 ? DType::kInt8 : DType::kInt4);
+    EXPECT_EQ(weights->EndMatrix("a", 2, 3)->dtype, DType::kInt8);
+    std::vector<float> row(3);
+    CopyRow(*a, 1, row.data());  // of 4, 5, 6
+    for (std::size_t k = 0; k < 3; ++k) {
+      EXPECT_NEAR(row[k], 4.0f + static_cast<float>(k), type == WeightType::kInt8 ? 0.03 : 0.4);
+    }
   }
 }
 
@@ -228,8 +250,8 @@ class ShardsTest : public SafetensorsTest {
 TEST_F(ShardsTest, AreReadAsOne) {
   EXPECT_EQ(FailureOf(R"({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})"),
             "no error");
-  const auto weights = OpenWeights();
-  EXPECT_EQ(weights->bytes(), 8u);
+  auto weights = OpenWeights();
+  EXPECT_TRUE(weights->Vector("a", 1).ok());
   EXPECT_TRUE(weights->Vector("b", 1).ok());
 }
 

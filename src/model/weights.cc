@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -11,6 +12,8 @@
 
 #include "base/status_macros.h"
 #include "model/json_text.h"
+#include "model/mapped_file.h"
+#include "ops/quantize.h"
 
 namespace esa {
 namespace {
@@ -18,6 +21,9 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxIndexBytes = 100'000'000;
+
+// What a thread copies at a time: a huge page.
+constexpr std::int64_t kCopyBytes = 2 << 20;
 
 std::optional<DType> FloatType(std::string_view name) {
   if (name == "F32") return DType::kF32;
@@ -63,8 +69,8 @@ bool Aligned(const std::byte* data, DType dtype) {
 
 }  // namespace
 
-Result<Weights> Weights::Open(const std::filesystem::path& folder) {
-  Weights weights(folder);
+Result<Weights> Weights::Open(const std::filesystem::path& folder, const WeightConfig& config) {
+  Weights weights(folder, config);
   const auto single = folder / "model.safetensors";
   const auto index = folder / "model.safetensors.index.json";
   std::error_code error;
@@ -81,6 +87,9 @@ Result<Weights> Weights::Open(const std::filesystem::path& folder) {
         folder.string()));
   }
   for (const SafetensorsFile& file : weights.files_) file.AdviseHotRead();
+  std::uint64_t bytes = 0;
+  for (const auto& [name, tensor] : weights.tensors_) bytes += tensor.view.bytes.size();
+  weights.config_.map |= bytes > AvailableMemory() / 2;
   return weights;
 }
 
@@ -135,32 +144,76 @@ Result<const Weights::Tensor*> Weights::Find(std::string_view name,
 }
 
 Result<WeightView> Weights::Matrix(std::string_view name, std::int64_t rows, std::int64_t cols) {
+  return Keep(name, rows, cols, config_.type);
+}
+
+Result<WeightView> Weights::EndMatrix(std::string_view name, std::int64_t rows, std::int64_t cols) {
+  const bool int4 = config_.type == WeightType::kInt4;
+  return Keep(name, rows, cols, int4 ? WeightType::kInt8 : config_.type);
+}
+
+Result<WeightView> Weights::Keep(std::string_view name, std::int64_t rows, std::int64_t cols,
+                                 WeightType type) {
   ESA_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {rows, cols}));
   const DType dtype = *FloatType(tensor->view.dtype);
   const auto bytes = tensor->view.bytes;
-  const std::byte* data = bytes.data();
-  if (!Aligned(data, dtype)) {
-    copies_.push_back(std::make_unique<std::byte[]>(bytes.size()));
-    std::memcpy(copies_.back().get(), data, bytes.size());
-    data = copies_.back().get();
+  WeightView view = {.data = bytes.data(), .dtype = dtype, .rows = rows, .cols = cols};
+  if (type != WeightType::kStored) {
+    view = Quantize(view, type == WeightType::kInt8 ? DType::kInt8 : DType::kInt4);
+  } else if (!config_.map || !Aligned(bytes.data(), dtype)) {
+    view = Copy(view);
   }
-  return WeightView{.data = data, .dtype = dtype, .rows = rows, .cols = cols};
+  if (view.data != bytes.data()) ReleasePages(bytes);
+  memory_bytes_ += static_cast<std::uint64_t>(WeightBytes(view));
+  return view;
 }
 
-Result<std::vector<float>> Weights::Vector(std::string_view name, std::int64_t size) const {
+WeightView Weights::Copy(const WeightView& stored) {
+  WeightView copy = stored;
+  const std::int64_t bytes = WeightBytes(stored);
+  std::byte* data = memory_.Take(bytes);
+  copy.data = data;
+  const auto* from = static_cast<const std::byte*>(stored.data);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t at = 0; at < bytes; at += kCopyBytes) {
+    std::memcpy(data + at, from + at, static_cast<std::size_t>(std::min(kCopyBytes, bytes - at)));
+  }
+  return copy;
+}
+
+WeightView Weights::Quantize(const WeightView& stored, DType dtype) {
+  const std::int64_t rows = stored.rows;
+  const std::int64_t cols = stored.cols;
+  const std::int64_t groups = GroupsOf(cols);
+  std::byte* values = memory_.Take(GroupedValueBytes(dtype, rows, cols));
+  auto* scales = reinterpret_cast<std::uint16_t*>(memory_.Take(GroupedScaleBytes(rows, cols)));
+  const std::int64_t row_bytes = GroupedValueBytes(dtype, 1, cols) - GroupedValueBytes(dtype, 0, 0);
+  const std::int64_t stored_bytes = cols * DTypeBytes(stored.dtype);
+#pragma omp parallel
+  {
+    std::vector<float> aligned(static_cast<std::size_t>(cols));  // a row as it is stored
+    std::vector<float> row(static_cast<std::size_t>(cols));
+#pragma omp for schedule(static)
+    for (std::int64_t r = 0; r < rows; ++r) {
+      std::memcpy(aligned.data(), static_cast<const std::byte*>(stored.data) + r * stored_bytes,
+                  static_cast<std::size_t>(stored_bytes));
+      CopyRow({.data = aligned.data(), .dtype = stored.dtype, .rows = 1, .cols = cols}, 0,
+              row.data());
+      QuantizeRow(dtype, row.data(), cols, values + r * row_bytes, scales + r * groups);
+    }
+  }
+  return {.data = values, .dtype = dtype, .rows = rows, .cols = cols, .scales = scales};
+}
+
+Result<std::vector<float>> Weights::Vector(std::string_view name, std::int64_t size) {
   ESA_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {size}));
   const std::vector<std::byte> aligned(tensor->view.bytes.begin(), tensor->view.bytes.end());
   std::vector<float> values(static_cast<std::size_t>(size));
   CopyRow(
       {.data = aligned.data(), .dtype = *FloatType(tensor->view.dtype), .rows = 1, .cols = size}, 0,
       values.data());
+  memory_bytes_ += static_cast<std::uint64_t>(size) * sizeof(float);
   return values;
-}
-
-std::uint64_t Weights::bytes() const {
-  std::uint64_t sum = 0;
-  for (const auto& [name, tensor] : tensors_) sum += tensor.view.bytes.size();
-  return sum;
 }
 
 }  // namespace esa

@@ -10,13 +10,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "esa/config.h"
 #include "esa/result.h"
 #include "model/safetensors.h"
+#include "model/weight_memory.h"
 #include "ops/linear.h"
 
 namespace esa {
@@ -30,31 +31,43 @@ class Weights {
   using Map = std::map<std::string, Tensor, std::less<>>;  // by rising name
 
   // Errors name the file, and the tensor or field where there is one.
-  static Result<Weights> Open(const std::filesystem::path& folder);
+  static Result<Weights> Open(const std::filesystem::path& folder, const WeightConfig& config = {});
 
   Weights(Weights&&) = default;
   Weights& operator=(Weights&&) = default;
 
-  // The tensor `name`, which must be F32, F16 or BF16 of shape [rows, cols]. It stays in the
-  // mapping; one that is not aligned to its values is copied.
+  // The tensor `name`, which must be F32, F16 or BF16 of shape [rows, cols], kept as the
+  // configuration says. One that is to stay in its file and is not aligned to its values is copied.
   Result<WeightView> Matrix(std::string_view name, std::int64_t rows, std::int64_t cols);
+  // The same of an embedding or a head, which int4 would cost too much: int8 then.
+  Result<WeightView> EndMatrix(std::string_view name, std::int64_t rows, std::int64_t cols);
 
   // The tensor `name` of shape [size], as f32.
-  Result<std::vector<float>> Vector(std::string_view name, std::int64_t size) const;
+  Result<std::vector<float>> Vector(std::string_view name, std::int64_t size);
 
   const Map& tensors() const { return tensors_; }
-  std::uint64_t bytes() const;  // of all tensors
+  std::uint64_t memory_bytes() const { return memory_bytes_; }  // of what was handed out
+  WeightType type() const { return config_.type; }
+  bool mapped() const { return config_.type == WeightType::kStored && config_.map; }
 
  private:
-  explicit Weights(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  Weights(std::filesystem::path folder, const WeightConfig& config)
+      : folder_(std::move(folder)), config_(config) {}
   Status AddFile(const std::filesystem::path& path);
   Status AddShards(const std::filesystem::path& index);
   Result<const Tensor*> Find(std::string_view name, const std::vector<std::int64_t>& shape) const;
 
+  Result<WeightView> Keep(std::string_view name, std::int64_t rows, std::int64_t cols,
+                          WeightType type);
+  WeightView Copy(const WeightView& stored);
+  WeightView Quantize(const WeightView& stored, DType dtype);
+
   std::filesystem::path folder_;
+  WeightConfig config_;
   std::vector<SafetensorsFile> files_;
   Map tensors_;
-  std::vector<std::unique_ptr<std::byte[]>> copies_;
+  WeightMemory memory_;
+  std::uint64_t memory_bytes_ = 0;
 };
 
 }  // namespace esa

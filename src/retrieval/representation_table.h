@@ -15,7 +15,7 @@
 
 #include "esa/sparse_attention.h"
 #include "kv/geometry.h"
-#include "retrieval/zeroed_pages.h"
+#include "base/zeroed_pages.h"
 
 namespace esa {
 

@@ -78,6 +78,11 @@ Status ReadAudit(const std::string& where, const nlohmann::json& object, AuditCo
 
 void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
   reader->Text("model", &config->model_dir);
+  ReadChoice<WeightType>(
+      reader, "weights",
+      {{"stored", WeightType::kStored}, {"int8", WeightType::kInt8}, {"int4", WeightType::kInt4}},
+      &config->weights.type);
+  reader->Bool("map_weights", &config->weights.map);
   reader->Bytes("kv_memory", &config->kv_memory_bytes);
   reader->Int("block_tokens", 2, 4096, &config->block_tokens);
   ReadChoice<KvDtype>(reader, "kv_dtype", {{"bf16", KvDtype::kBf16}, {"f32", KvDtype::kF32}},

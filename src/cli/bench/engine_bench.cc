@@ -59,9 +59,10 @@ class Contestant {
  public:
   static Result<std::unique_ptr<Contestant>> Open(const EngineBenchConfig& config,
                                                   const ModelConfig& shape, std::int64_t depth,
-                                                  const SparseConfig& sparse) {
+                                                  const SparseConfig& sparse, WeightType weights) {
     EngineConfig engine = config.engine;
     engine.sparse = sparse;
+    engine.weights.type = weights;
     // A prompt is restored up to a multiple of this: all of the context, whatever is behind it.
     engine.prefill_chunk_tokens = Chunk(engine, depth);
     const std::int64_t most =
@@ -122,6 +123,8 @@ class Contestant {
   EngineBenchRow Row() const {
     EngineBenchRow row = row_;
     row.depth = depth_;
+    row.weights = llm_->config().weights.type;
+    row.weight_bytes = llm_->weight_bytes();
     row.algorithm = llm_->config().sparse.name;
     row.prefill_tokens_per_second = Median(prefill_rates_);
     row.decode_tokens_per_second = Median(decode_rates_);
@@ -188,14 +191,17 @@ Result<EngineBenchResult> RunEngineBench(const EngineBenchConfig& config,
                "depth " + std::to_string(depth) + ": " + what);
     };
     std::vector<std::unique_ptr<Contestant>> contestants;
-    for (const SparseConfig& sparse : config.algorithms) {
-      report(0, sparse.name + ", context");
-      ESA_ASSIGN_OR_RETURN(auto contestant, Contestant::Open(config, result.shape, depth, sparse));
-      ESA_RETURN_IF_ERROR(contestant->Prepare(
-          [&](double fraction) { report(0.3 * fraction, sparse.name + ", context"); }));
-      result.weight_bytes = contestant->llm().weight_bytes();
-      result.kv_bytes_per_token = contestant->llm().kv_bytes_per_token();
-      contestants.push_back(std::move(contestant));
+    for (const WeightType weights : config.weights) {
+      for (const SparseConfig& sparse : config.algorithms) {
+        const std::string what = sparse.name + ", context";
+        report(0, what);
+        ESA_ASSIGN_OR_RETURN(auto contestant,
+                             Contestant::Open(config, result.shape, depth, sparse, weights));
+        ESA_RETURN_IF_ERROR(
+            contestant->Prepare([&](double fraction) { report(0.3 * fraction, what); }));
+        result.kv_bytes_per_token = contestant->llm().kv_bytes_per_token();
+        contestants.push_back(std::move(contestant));
+      }
     }
     // The first round warms up and is not counted.
     for (int round = 0; round <= config.rounds; ++round) {

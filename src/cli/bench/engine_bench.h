@@ -21,8 +21,9 @@ struct EngineBenchConfig {
   EngineConfig engine;  // its `sparse` aside
   std::vector<std::int64_t> depths;
   std::vector<SparseConfig> algorithms;
-  std::int64_t prefill_tokens = 512;  // 0: not measured
-  std::int64_t decode_tokens = 32;    // likewise
+  std::vector<WeightType> weights = {WeightType::kStored};  // each with each algorithm
+  std::int64_t prefill_tokens = 512;                        // 0: not measured
+  std::int64_t decode_tokens = 32;                          // likewise
   int rounds = 5;
   bool fake_kv = false;       // the context is made up, not computed
   bool given_memory = false;  // engine.kv_memory_bytes holds; else what an algorithm needs
@@ -31,7 +32,9 @@ struct EngineBenchConfig {
 // Medians over the rounds of one algorithm at one depth.
 struct EngineBenchRow {
   std::int64_t depth = 0;
+  WeightType weights = WeightType::kStored;
   std::string algorithm;
+  std::uint64_t weight_bytes = 0;
   double prefill_tokens_per_second = 0;
   std::int64_t prefill_tokens = 0;  // of one prefill
   double prefill_operations = 0;    // that it had to do
@@ -46,7 +49,6 @@ struct EngineBenchRow {
 struct EngineBenchResult {
   MachineCeilings ceilings;
   ModelConfig shape;
-  std::uint64_t weight_bytes = 0;
   std::uint64_t kv_bytes_per_token = 0;
   std::vector<EngineBenchRow> rows;
 };

@@ -1,4 +1,4 @@
-#include "retrieval/zeroed_pages.h"
+#include "base/zeroed_pages.h"
 
 #include <sys/mman.h>
 
