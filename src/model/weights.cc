@@ -182,27 +182,27 @@ WeightView Weights::Copy(const WeightView& stored) {
 }
 
 WeightView Weights::Quantize(const WeightView& stored, DType dtype) {
-  const std::int64_t rows = stored.rows;
   const std::int64_t cols = stored.cols;
-  const std::int64_t groups = GroupsOf(cols);
-  std::byte* values = memory_.Take(GroupedValueBytes(dtype, rows, cols));
-  auto* scales = reinterpret_cast<std::uint16_t*>(memory_.Take(GroupedScaleBytes(rows, cols)));
-  const std::int64_t row_bytes = GroupedValueBytes(dtype, 1, cols) - GroupedValueBytes(dtype, 0, 0);
-  const std::int64_t stored_bytes = cols * DTypeBytes(stored.dtype);
+  const std::int64_t panel_bytes = QuantizedPanelBytes(dtype, cols);
+  std::byte* panels = memory_.Take(QuantizedBytes(dtype, stored.rows, cols));
+  const std::int64_t row_bytes = cols * DTypeBytes(stored.dtype);
 #pragma omp parallel
   {
     std::vector<float> aligned(static_cast<std::size_t>(cols));  // a row as it is stored
-    std::vector<float> row(static_cast<std::size_t>(cols));
+    std::vector<float> rows(static_cast<std::size_t>(kQuantizedRows * cols));
 #pragma omp for schedule(static)
-    for (std::int64_t r = 0; r < rows; ++r) {
-      std::memcpy(aligned.data(), static_cast<const std::byte*>(stored.data) + r * stored_bytes,
-                  static_cast<std::size_t>(stored_bytes));
-      CopyRow({.data = aligned.data(), .dtype = stored.dtype, .rows = 1, .cols = cols}, 0,
-              row.data());
-      QuantizeRow(dtype, row.data(), cols, values + r * row_bytes, scales + r * groups);
+    for (std::int64_t first = 0; first < stored.rows; first += kQuantizedRows) {
+      const std::int64_t count = std::min(kQuantizedRows, stored.rows - first);
+      for (std::int64_t r = 0; r < count; ++r) {
+        const std::byte* row = static_cast<const std::byte*>(stored.data) + (first + r) * row_bytes;
+        std::memcpy(aligned.data(), row, static_cast<std::size_t>(row_bytes));
+        CopyRow({.data = aligned.data(), .dtype = stored.dtype, .rows = 1, .cols = cols}, 0,
+                rows.data() + r * cols);
+      }
+      QuantizePanel(dtype, rows.data(), count, cols, panels + first / kQuantizedRows * panel_bytes);
     }
   }
-  return {.data = values, .dtype = dtype, .rows = rows, .cols = cols, .scales = scales};
+  return {.data = panels, .dtype = dtype, .rows = stored.rows, .cols = cols};
 }
 
 Result<std::vector<float>> Weights::Vector(std::string_view name, std::int64_t size) {

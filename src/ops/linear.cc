@@ -22,35 +22,30 @@ constexpr std::int64_t kPieceBytes = 128 << 10;
 // that is in the cache.
 constexpr std::int64_t kPieceRows = 32;
 
-// x in int8 for products with integers. Rows are padded to whole vectors of the widest processor.
+// x, and the same in int8 for products with integers.
 struct Activations {
   const float* x = nullptr;             // [m, cols]
-  const std::int8_t* values = nullptr;  // [m, value_stride]
-  const float* scales = nullptr;        // [m, scale_stride]
-  std::int64_t value_stride = 0;
-  std::int64_t scale_stride = 0;
+  const std::int8_t* values = nullptr;  // [m, groups * kGroupValues]
+  const float* scales = nullptr;        // [m, groups]
+  const std::int32_t* sums = nullptr;   // [m, groups]
 };
 
+std::int64_t GroupsOf(std::int64_t cols) { return (cols + kGroupValues - 1) / kGroupValues; }
+
 Activations Rounded(const float* x, std::int64_t m, std::int64_t cols) {
-  constexpr std::int64_t kScalePadding = 16;
-  thread_local Scratch kept_values;
-  thread_local Scratch kept_scales;
+  thread_local Scratch kept;
   const std::int64_t groups = GroupsOf(cols);
-  Activations rounded{.x = x,
-                      .value_stride = groups * kGroupValues + kGroupPadding,
-                      .scale_stride = groups + kScalePadding};
-  const auto bytes = static_cast<std::size_t>(m * rounded.value_stride);
-  auto* values = reinterpret_cast<std::int8_t*>(kept_values.Floats(bytes / sizeof(float) + 1));
-  float* scales = kept_scales.Floats(static_cast<std::size_t>(m * rounded.scale_stride));
+  // In units of f32: the values of a group, its scale and its sum.
+  constexpr std::int64_t kGroupFloats = kGroupValues / std::int64_t{sizeof(float)} + 2;
+  float* memory = kept.Floats(static_cast<std::size_t>(m * groups * kGroupFloats));
+  float* scales = memory;
+  auto* sums = reinterpret_cast<std::int32_t*>(scales + m * groups);
+  auto* values = reinterpret_cast<std::int8_t*>(sums + m * groups);
   for (std::int64_t i = 0; i < m; ++i) {
-    float* row_scales = scales + i * rounded.scale_stride;
-    CurrentKernels().int8_from_f32(x + i * cols, cols, values + i * rounded.value_stride,
-                                   row_scales);
-    std::fill_n(row_scales + groups, kScalePadding, 0.0f);
+    CurrentKernels().int8_from_f32(x + i * cols, cols, values + i * groups * kGroupValues,
+                                   scales + i * groups, sums + i * groups);
   }
-  rounded.values = values;
-  rounded.scales = scales;
-  return rounded;
+  return {.x = x, .values = values, .scales = scales, .sums = sums};
 }
 
 auto ProductKernel(DType dtype) {
@@ -66,7 +61,7 @@ void MultiplyPiece(const LinearOutput& output, const Activations& x, std::int64_
   const WeightView& w = *output.weight;
   const float* bias = output.bias.empty() ? nullptr : output.bias.data();
   float* y = output.y + i * w.rows;
-  if (!IsGrouped(w.dtype)) {
+  if (!IsQuantized(w.dtype)) {
     return ProductKernel(w.dtype)({.w = w.data,
                                    .cols = w.cols,
                                    .row_begin = row,
@@ -78,27 +73,27 @@ void MultiplyPiece(const LinearOutput& output, const Activations& x, std::int64_
                                    .y_stride = w.rows});
   }
   const Kernels& kernels = CurrentKernels();
-  const GroupedProductTask task = {.w = w.data,
-                                   .w_scales = w.scales,
-                                   .groups = GroupsOf(w.cols),
-                                   .row_begin = row,
-                                   .row_end = end,
-                                   .x = x.values + i * x.value_stride,
-                                   .x_stride = x.value_stride,
-                                   .x_scales = x.scales + i * x.scale_stride,
-                                   .x_scale_stride = x.scale_stride,
-                                   .m = m,
-                                   .bias = bias,
-                                   .y = y,
-                                   .y_stride = w.rows};
+  const std::int64_t groups = GroupsOf(w.cols);
+  const PanelProductTask task = {.w = static_cast<const std::byte*>(w.data),
+                                 .rows = w.rows,
+                                 .groups = groups,
+                                 .panel_begin = row / kPanelRows,
+                                 .panel_end = (end + kPanelRows - 1) / kPanelRows,
+                                 .x = x.values + i * groups * kGroupValues,
+                                 .x_scales = x.scales + i * groups,
+                                 .x_sums = x.sums + i * groups,
+                                 .m = m,
+                                 .bias = bias,
+                                 .y = y,
+                                 .y_stride = w.rows};
   w.dtype == DType::kInt8 ? kernels.product_int8(task) : kernels.product_int4(task);
 }
 
-// Weight rows of a piece, by fours.
+// Weight rows of a piece: whole panels.
 std::int64_t RowsOfPiece(const WeightView& weight) {
   const std::int64_t row_bytes =
       std::max<std::int64_t>(WeightBytes(weight) / std::max<std::int64_t>(weight.rows, 1), 1);
-  return std::max<std::int64_t>(kPieceBytes / row_bytes / 4 * 4, 4);
+  return std::max(kPieceBytes / row_bytes / kPanelRows * kPanelRows, kPanelRows);
 }
 
 struct Piece {
@@ -115,7 +110,7 @@ void OwnProducts(std::span<const LinearOutput> outputs, const float* x, std::int
   Activations activations{.x = x};
   for (const LinearOutput& output : outputs) {
     const WeightView& w = *output.weight;
-    if (IsGrouped(w.dtype) && activations.values == nullptr) activations = Rounded(x, m, w.cols);
+    if (IsQuantized(w.dtype) && activations.values == nullptr) activations = Rounded(x, m, w.cols);
     const std::int64_t step = RowsOfPiece(w);
     for (std::int64_t row = 0; row < w.rows; row += step) {
       pieces.push_back({&output, row, std::min(row + step, w.rows)});
@@ -130,6 +125,15 @@ void OwnProducts(std::span<const LinearOutput> outputs, const float* x, std::int
                     std::min(kPieceRows, m - i));
     }
   }
+}
+
+// Rows of the panel, kPanelRows whatever is there of them.
+void WidenPanel(const WeightView& weight, std::int64_t panel, float* out) {
+  const Kernels& kernels = CurrentKernels();
+  const bool int4 = weight.dtype == DType::kInt4;
+  const std::byte* data =
+      static_cast<const std::byte*>(weight.data) + panel * PanelBytes(GroupsOf(weight.cols), int4);
+  (int4 ? kernels.f32_from_int4 : kernels.f32_from_int8)(data, weight.cols, out);
 }
 
 #ifdef ESA_HAVE_ONEDNN
@@ -148,12 +152,14 @@ void Convert(void (*convert)(const In*, std::int64_t, Out*), const In* in, std::
   }
 }
 
-// Weights widened piece by piece: widen(first row, rows, out).
+// Weights widened piece by piece: widen(first row, rows, out), by panels.
 template <class Widen>
 bool WidenedMatmul(MatmulTask task, Widen widen) {
   thread_local Scratch scratch;
-  const std::int64_t piece = std::max<std::int64_t>(kWidenedValues / task.k, 1);
-  float* widened = scratch.Floats(static_cast<std::size_t>(std::min(piece, task.n) * task.k));
+  const std::int64_t piece =
+      std::max(kWidenedValues / task.k / kPanelRows * kPanelRows, kPanelRows);
+  const std::int64_t most = std::min(piece, (task.n + kPanelRows - 1) / kPanelRows * kPanelRows);
+  float* widened = scratch.Floats(static_cast<std::size_t>(most * task.k));
   const std::int64_t rows = task.n;
   const float* bias = task.bias;
   float* y = task.y;
@@ -180,7 +186,9 @@ bool WidenedHalves(const MatmulTask& task,
 bool WidenedIntegers(const MatmulTask& task, const WeightView& weight) {
   return WidenedMatmul(task, [&](std::int64_t row, std::int64_t rows, float* out) {
 #pragma omp parallel for schedule(static)
-    for (std::int64_t i = 0; i < rows; ++i) CopyRow(weight, row + i, out + i * weight.cols);
+    for (std::int64_t i = 0; i < rows; i += kPanelRows) {
+      WidenPanel(weight, (row + i) / kPanelRows, out + i * weight.cols);
+    }
   });
 }
 
@@ -230,10 +238,8 @@ bool LibraryProduct(const LinearOutput&, const float*, std::int64_t) { return fa
 }  // namespace
 
 std::int64_t WeightBytes(const WeightView& weight) {
-  if (!IsGrouped(weight.dtype)) return weight.rows * weight.cols * DTypeBytes(weight.dtype);
-  const std::int64_t groups = weight.rows * GroupsOf(weight.cols);
-  const std::int64_t values = weight.dtype == DType::kInt4 ? kGroupValues / 2 : kGroupValues;
-  return groups * (values + std::int64_t{sizeof(std::uint16_t)});
+  if (IsQuantized(weight.dtype)) return QuantizedBytes(weight.dtype, weight.rows, weight.cols);
+  return weight.rows * weight.cols * DTypeBytes(weight.dtype);
 }
 
 void Linear(std::span<const LinearOutput> outputs, const float* x, std::int64_t m) {
@@ -259,13 +265,11 @@ void CopyRow(const WeightView& matrix, std::int64_t index, float* out) {
   ESA_CHECK(index >= 0 && index < matrix.rows);
   const Kernels& kernels = CurrentKernels();
   const std::int64_t begin = index * matrix.cols;
-  if (IsGrouped(matrix.dtype)) {
-    const std::int64_t group = index * GroupsOf(matrix.cols);
-    const bool int4 = matrix.dtype == DType::kInt4;
-    const auto* values = static_cast<const std::uint8_t*>(matrix.data) +
-                         group * (int4 ? kGroupValues / 2 : kGroupValues);
-    (int4 ? kernels.f32_from_int4 : kernels.f32_from_int8)(values, matrix.scales + group,
-                                                           matrix.cols, out);
+  if (IsQuantized(matrix.dtype)) {
+    thread_local Scratch scratch;
+    float* rows = scratch.Floats(static_cast<std::size_t>(kPanelRows * matrix.cols));
+    WidenPanel(matrix, index / kPanelRows, rows);
+    std::copy_n(rows + index % kPanelRows * matrix.cols, matrix.cols, out);
   } else if (matrix.dtype == DType::kF32) {
     std::copy_n(static_cast<const float*>(matrix.data) + begin, matrix.cols, out);
   } else {

@@ -15,20 +15,20 @@ namespace esa {
 
 enum class DType { kF32, kF16, kBf16, kInt8, kInt4 };  // integers: see ops/quantize.h
 
-inline constexpr bool IsGrouped(DType dtype) {
+inline constexpr bool IsQuantized(DType dtype) {
   return dtype == DType::kInt8 || dtype == DType::kInt4;
 }
 
-// Of one value; not of integers, which have scales beside them.
+// Of one value; not of integers, which have scales among them.
 inline constexpr std::int64_t DTypeBytes(DType dtype) { return dtype == DType::kF32 ? 4 : 2; }
 
-// A matrix that someone else owns: [rows, cols], row-major, aligned to its value type.
+// A matrix that someone else owns: [rows, cols], row-major, aligned to its value type; or, of
+// integers, in panels of rows.
 struct WeightView {
   const void* data = nullptr;
   DType dtype = DType::kF32;
-  std::int64_t rows = 0;                  // out
-  std::int64_t cols = 0;                  // in
-  const std::uint16_t* scales = nullptr;  // f16, [rows, GroupsOf(cols)]; of integers
+  std::int64_t rows = 0;  // out
+  std::int64_t cols = 0;  // in
 };
 
 // What a product of all its rows reads.

@@ -63,8 +63,7 @@ void BM_FewRowsOfIntegers(benchmark::State& state) {
   const std::int64_t m = state.range(1);
   constexpr std::int64_t kCols = 2048;
   constexpr std::int64_t kRows = 2048;
-  const std::int64_t value_bytes = GroupedValueBytes(dtype, kRows, kCols);
-  const std::int64_t matrix_bytes = value_bytes + GroupedScaleBytes(kRows, kCols);
+  const std::int64_t matrix_bytes = QuantizedBytes(dtype, kRows, kCols);
   const std::int64_t count = (256 << 20) / matrix_bytes;
   const BenchMemory memory(count * matrix_bytes);
   const std::vector<float> x(static_cast<std::size_t>(m * kCols), 0.5f);
@@ -72,9 +71,7 @@ void BM_FewRowsOfIntegers(benchmark::State& state) {
   const BenchThreads threads(state, 2);
   for (auto _ : state) {
     for (std::int64_t i = 0; i < count; ++i) {
-      const std::byte* at = memory.data() + i * matrix_bytes;
-      Linear({at, dtype, kRows, kCols, reinterpret_cast<const std::uint16_t*>(at + value_bytes)},
-             {}, x.data(), m, y.data());
+      Linear({memory.data() + i * matrix_bytes, dtype, kRows, kCols}, {}, x.data(), m, y.data());
     }
     benchmark::DoNotOptimize(y.data());
   }

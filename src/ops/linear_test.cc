@@ -83,41 +83,29 @@ TEST_P(LinearTest, MatchesDouble) {
 }
 
 // A matrix of integers and the f32 values they stand for.
-struct GroupedMatrix {
-  std::vector<std::uint8_t> bytes;
-  std::vector<std::uint16_t> scales;
+struct QuantizedMatrix {
+  std::vector<std::byte> panels;
   std::vector<float> given;
   Matrix matrix;
 };
 
-GroupedMatrix MakeGrouped(DType dtype, std::int64_t rows, std::int64_t cols) {
-  GroupedMatrix made;
+QuantizedMatrix Quantized(DType dtype, std::int64_t rows, std::int64_t cols) {
+  QuantizedMatrix made;
   made.given = RandomValues(static_cast<unsigned>(rows + cols)).Normal(rows * cols);
-  made.bytes.resize(static_cast<std::size_t>(GroupedValueBytes(dtype, rows, cols)));
-  made.scales.resize(static_cast<std::size_t>(rows * GroupsOf(cols)));
-  const std::int64_t row_bytes = GroupsOf(cols) * (dtype == DType::kInt8 ? 32 : 16);
-  for (std::int64_t r = 0; r < rows; ++r) {
-    QuantizeRow(dtype, made.given.data() + r * cols, cols, made.bytes.data() + r * row_bytes,
-                made.scales.data() + r * GroupsOf(cols));
+  made.panels.resize(static_cast<std::size_t>(QuantizedBytes(dtype, rows, cols)));
+  const std::int64_t panel_bytes = QuantizedPanelBytes(dtype, cols);
+  for (std::int64_t r = 0; r < rows; r += kQuantizedRows) {
+    QuantizePanel(dtype, made.given.data() + r * cols, std::min(kQuantizedRows, rows - r), cols,
+                  made.panels.data() + r / kQuantizedRows * panel_bytes);
   }
+  made.matrix.view = {.data = made.panels.data(), .dtype = dtype, .rows = rows, .cols = cols};
+  made.matrix.values.resize(made.given.size());
+  const Isa isa = CurrentIsa();
+  ForceIsa(Isa::kScalar);
   for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t k = 0; k < cols; ++k) {
-      const float scale =
-          FloatFromF16(made.scales[static_cast<std::size_t>(r * GroupsOf(cols) + k / 32)]);
-      const auto at = static_cast<std::size_t>(r * row_bytes);
-      const auto in = static_cast<std::size_t>(k);
-      const int value =
-          dtype == DType::kInt8
-              ? static_cast<std::int8_t>(made.bytes[at + in])
-              : (made.bytes[at + in / 32 * 16 + in % 16] >> (in % 32 < 16 ? 0 : 4) & 15) - 8;
-      made.matrix.values.push_back(static_cast<float>(value) * scale);
-    }
+    CopyRow(made.matrix.view, r, made.matrix.values.data() + r * cols);
   }
-  made.matrix.view = {.data = made.bytes.data(),
-                      .dtype = dtype,
-                      .rows = rows,
-                      .cols = cols,
-                      .scales = made.scales.data()};
+  ForceIsa(isa);
   return made;
 }
 
@@ -127,8 +115,9 @@ TEST_P(LinearTest, ARowDoesNotDependOnTheOthersBelowKMatrixRows) {
   RandomValues random(6);
   const std::vector<float> x = random.Normal(kMatrixRows * cols);
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16, DType::kInt8, DType::kInt4}) {
-    const GroupedMatrix grouped = MakeGrouped(IsGrouped(dtype) ? dtype : DType::kInt8, rows, cols);
-    const Matrix matrix = IsGrouped(dtype) ? grouped.matrix : MakeMatrix(dtype, rows, cols);
+    const QuantizedMatrix quantized =
+        Quantized(IsQuantized(dtype) ? dtype : DType::kInt8, rows, cols);
+    const Matrix matrix = IsQuantized(dtype) ? quantized.matrix : MakeMatrix(dtype, rows, cols);
     std::vector<float> alone;
     for (std::int64_t i = 0; i < kMatrixRows - 1; ++i) {
       std::vector<float> y(rows);
@@ -152,12 +141,12 @@ TEST_P(LinearTest, CopyRow) {
   }
 }
 
-class GroupedLinearTest : public IsaTest {};
-ESA_TEST_EVERY_ISA(GroupedLinearTest);
+class QuantizedLinearTest : public IsaTest {};
+ESA_TEST_EVERY_ISA(QuantizedLinearTest);
 
-TEST_P(GroupedLinearTest, IntegersAreNearTheirWeights) {
+TEST_P(QuantizedLinearTest, IntegersAreNearTheirWeights) {
   for (const DType dtype : {DType::kInt8, DType::kInt4}) {
-    const GroupedMatrix made = MakeGrouped(dtype, 9, 200);
+    const QuantizedMatrix made = Quantized(dtype, 9, 200);
     const std::vector<double> given(made.given.begin(), made.given.end());
     EXPECT_LT(RelativeError(made.matrix.values, given), dtype == DType::kInt8 ? 0.005 : 0.13);
     std::vector<float> row(200);
@@ -166,11 +155,11 @@ TEST_P(GroupedLinearTest, IntegersAreNearTheirWeights) {
   }
 }
 
-TEST_P(GroupedLinearTest, MatchesDouble) {
+TEST_P(QuantizedLinearTest, MatchesDouble) {
   for (const DType dtype : {DType::kInt8, DType::kInt4}) {
     for (const std::int64_t m : {1, 2, 3, 4, 5, 15, 16, 40}) {
       for (const auto& [rows, cols] : {std::pair{33, 100}, {4, 32}, {7, 5}, {130, 896}, {9, 520}}) {
-        const GroupedMatrix made = MakeGrouped(dtype, rows, cols);
+        const QuantizedMatrix made = Quantized(dtype, rows, cols);
         RandomValues random(5);
         const std::vector<float> x = random.Normal(m * cols);
         const std::vector<float> bias = random.Normal(m % 2 == 0 ? rows : 0);
@@ -189,9 +178,9 @@ TEST_P(GroupedLinearTest, MatchesDouble) {
 }
 
 // Activations that int8 holds exactly leave the rounding of f32 alone.
-TEST_P(GroupedLinearTest, ExactActivations) {
+TEST_P(QuantizedLinearTest, ExactActivations) {
   for (const DType dtype : {DType::kInt8, DType::kInt4}) {
-    const GroupedMatrix made = MakeGrouped(dtype, 37, 896);
+    const QuantizedMatrix made = Quantized(dtype, 37, 896);
     std::vector<float> x(5 * 896);
     for (std::size_t i = 0; i < x.size(); ++i) {
       x[i] = i % 32 == 0 ? -127.0f : static_cast<float>(static_cast<int>(i * 7919 % 255) - 127);
@@ -203,9 +192,9 @@ TEST_P(GroupedLinearTest, ExactActivations) {
   }
 }
 
-TEST_P(GroupedLinearTest, SeveralOutputsAreThoseOfEach) {
-  const GroupedMatrix a = MakeGrouped(DType::kInt8, 300, 96);
-  const GroupedMatrix b = MakeGrouped(DType::kInt4, 40, 96);
+TEST_P(QuantizedLinearTest, SeveralOutputsAreThoseOfEach) {
+  const QuantizedMatrix a = Quantized(DType::kInt8, 300, 96);
+  const QuantizedMatrix b = Quantized(DType::kInt4, 40, 96);
   const Matrix c = MakeMatrix(DType::kBf16, 10, 96);
   RandomValues random(3);
   for (const std::int64_t m : {1, 3, 20}) {

@@ -10,6 +10,10 @@
 namespace esa {
 namespace {
 
+static_assert(kQuantizedRows == kPanelRows);
+
+std::int64_t GroupsOf(std::int64_t cols) { return (cols + kGroupValues - 1) / kGroupValues; }
+
 // The value of largest magnitude, of `count`; zero for none.
 float Extreme(const float* x, std::int64_t count) {
   float extreme = 0;
@@ -19,51 +23,51 @@ float Extreme(const float* x, std::int64_t count) {
   return extreme;
 }
 
-// `count` values of one group as integers of [least, most] in units of the scale.
-void Round(const float* x, std::int64_t count, std::uint16_t scale, int least, int most,
-           std::int8_t* out) {
-  const float unit = FloatFromF16(scale);
+// One row's group of `count` values, and its scale.
+void QuantizeGroup(bool int4, const float* x, std::int64_t count, std::byte* group,
+                   std::uint16_t* scale) {
+  const float extreme = Extreme(x, count);
+  *scale = F16FromFloat(int4 ? extreme / -8 : std::abs(extreme) / 127);
+  const float unit = FloatFromF16(*scale);
   const float factor = unit == 0 ? 0.0f : 1.0f / unit;
+  const float least = int4 ? -8 : -127;
+  const float most = int4 ? 7 : 127;
+  constexpr std::int64_t kHalf = kGroupValues / 2;
   for (std::int64_t i = 0; i < kGroupValues; ++i) {
-    const float value = i < count ? std::nearbyint(x[i] * factor) : 0.0f;
-    out[i] = static_cast<std::int8_t>(
-        std::clamp(value, static_cast<float>(least), static_cast<float>(most)));
+    const float value = i < count ? std::clamp(std::nearbyint(x[i] * factor), least, most) : 0.0f;
+    const std::int64_t c = int4 ? i % kHalf : i;
+    std::byte& byte = group[c / 4 * kPanelRows * 4 + c % 4];
+    if (!int4) {
+      byte = static_cast<std::byte>(static_cast<std::int8_t>(value));
+    } else {
+      byte |= static_cast<std::byte>((static_cast<int>(value) + 8) << (i < kHalf ? 0 : 4));
+    }
   }
 }
 
 }  // namespace
 
-std::int64_t GroupsOf(std::int64_t cols) { return (cols + kGroupValues - 1) / kGroupValues; }
-
-std::int64_t GroupedValueBytes(DType dtype, std::int64_t rows, std::int64_t cols) {
-  const std::int64_t group = dtype == DType::kInt4 ? kGroupValues / 2 : kGroupValues;
-  return rows * GroupsOf(cols) * group + kGroupPadding;
+std::int64_t QuantizedPanelBytes(DType dtype, std::int64_t cols) {
+  return PanelBytes(GroupsOf(cols), dtype == DType::kInt4);
 }
 
-std::int64_t GroupedScaleBytes(std::int64_t rows, std::int64_t cols) {
-  return rows * GroupsOf(cols) * std::int64_t{sizeof(std::uint16_t)};
+std::int64_t QuantizedBytes(DType dtype, std::int64_t rows, std::int64_t cols) {
+  return (rows + kPanelRows - 1) / kPanelRows * QuantizedPanelBytes(dtype, cols);
 }
 
-void QuantizeRow(DType dtype, const float* row, std::int64_t cols, void* values,
-                 std::uint16_t* scales) {
-  ESA_CHECK(dtype == DType::kInt8 || dtype == DType::kInt4);
-  std::int8_t group[kGroupValues];
-  for (std::int64_t g = 0; g < GroupsOf(cols); ++g) {
-    const float* from = row + g * kGroupValues;
-    const std::int64_t count = std::min(kGroupValues, cols - g * kGroupValues);
-    const float extreme = Extreme(from, count);
-    if (dtype == DType::kInt8) {
-      scales[g] = F16FromFloat(std::abs(extreme) / 127);
-      Round(from, count, scales[g], -127, 127,
-            static_cast<std::int8_t*>(values) + g * kGroupValues);
-      continue;
-    }
-    scales[g] = F16FromFloat(extreme / -8);
-    Round(from, count, scales[g], -8, 7, group);
-    constexpr std::int64_t kHalf = kGroupValues / 2;
-    auto* bytes = static_cast<std::uint8_t*>(values) + g * kHalf;
-    for (std::int64_t i = 0; i < kHalf; ++i) {
-      bytes[i] = static_cast<std::uint8_t>((group[i] + 8) | (group[i + kHalf] + 8) << 4);
+void QuantizePanel(DType dtype, const float* rows, std::int64_t num_rows, std::int64_t cols,
+                   std::byte* panel) {
+  ESA_CHECK(IsQuantized(dtype) && num_rows <= kPanelRows);
+  const bool int4 = dtype == DType::kInt4;
+  const std::int64_t groups = GroupsOf(cols);
+  const std::int64_t group_bytes = kPanelRows * kGroupValues / (int4 ? 2 : 1);
+  auto* scales = reinterpret_cast<std::uint16_t*>(panel);
+  std::byte* values = panel + PanelScaleBytes(groups);
+  for (std::int64_t r = 0; r < num_rows; ++r) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::int64_t count = std::min(kGroupValues, cols - g * kGroupValues);
+      QuantizeGroup(int4, rows + r * cols + g * kGroupValues, count,
+                    values + g * group_bytes + r * 4, &scales[g * kPanelRows + r]);
     }
   }
 }

@@ -3,7 +3,7 @@
 #include "ops/kernels/vec_avx512.h"
 // Written against the vectors above.
 #include "ops/kernels/attention.inl.h"
-#include "ops/kernels/grouped.inl.h"
+#include "ops/kernels/panels.inl.h"
 #include "ops/kernels/probe.inl.h"
 #include "ops/kernels/product.inl.h"
 #include "ops/kernels/retrieval.inl.h"
@@ -17,11 +17,11 @@ constinit const Kernels kAvx512Kernels = {
     .product_bf16 = MultiplyRows<WeightBf16>,
     .product_f16 = MultiplyRows<WeightF16>,
     .product_f32 = MultiplyRows<WeightF32>,
-    .product_int8 = MultiplyGroupedRows<Int8Groups>,
-    .product_int4 = MultiplyGroupedRows<Int4Groups>,
+    .product_int8 = MultiplyPanels<Int8Panel>,
+    .product_int4 = MultiplyPanels<Int4Panel>,
     .int8_from_f32 = QuantizeToInt8,
-    .f32_from_int8 = WidenGroups<Int8Groups>,
-    .f32_from_int4 = WidenGroups<Int4Groups>,
+    .f32_from_int8 = WidenPanel<false>,
+    .f32_from_int4 = WidenPanel<true>,
     .dot_rows_f32 = DotRows<F32Rows>,
     .dot_rows_bf16 = DotRows<Bf16Rows>,
     .dot_rows_int8 = DotRows<Int8Rows>,

@@ -3,7 +3,7 @@
 #include "ops/kernels/vec_avx512.h"
 // Written against the vectors above.
 #include "ops/kernels/attention.inl.h"
-#include "ops/kernels/grouped.inl.h"
+#include "ops/kernels/panels.inl.h"
 
 namespace esa {
 namespace {
@@ -54,12 +54,8 @@ float DotChains(std::int64_t rounds) {
 constinit const ArithmeticProbe kProbeAvx512Bf16 = {.run = DotChains,
                                                     .operations = 4 * kDotChains * kLanes};
 
-void ProductInt8Avx512Vnni(const GroupedProductTask& task) {
-  MultiplyGroupedRows<Int8Groups>(task);
-}
-void ProductInt4Avx512Vnni(const GroupedProductTask& task) {
-  MultiplyGroupedRows<Int4Groups>(task);
-}
+void ProductInt8Avx512Vnni(const PanelProductTask& task) { MultiplyPanels<Int8Panel>(task); }
+void ProductInt4Avx512Vnni(const PanelProductTask& task) { MultiplyPanels<Int4Panel>(task); }
 
 void AttendBf16Avx512Bf16(const AttendTask& task) { Attend<DotBf16Mode>(task); }
 

@@ -55,24 +55,38 @@ struct ProductTask {
   std::int64_t y_stride = 0;
 };
 
-// Values that share a scale, along a row. Rows are padded with zeros to whole groups.
-inline constexpr std::int64_t kGroupValues = 32;
+// Weights as integers lie in panels of kPanelRows rows, so that each vector that is read holds the
+// same columns of all of them and no sum has to be taken across a vector:
+//
+//   scales   f16, [groups][kPanelRows], padded to kPanelAlignment
+//   values   [groups], each kGroupValues columns: int8 [columns / 4][kPanelRows][4], or int4
+//            [columns / 8][kPanelRows][4], column c + kGroupValues / 2 in the upper half of the
+//            byte of column c, 8 too large
+//
+// Rows and columns that are not there are zero.
+inline constexpr std::int64_t kGroupValues = 32;  // values of a row that share a scale
+inline constexpr std::int64_t kPanelRows = 8;
+inline constexpr std::int64_t kPanelAlignment = 64;
 
-// Bytes that kernels may read, and must be there, behind the last group of weights or activations.
-inline constexpr std::int64_t kGroupPadding = 64;
+inline std::int64_t PanelScaleBytes(std::int64_t groups) {
+  const std::int64_t bytes = groups * kPanelRows * 2;
+  return (bytes + kPanelAlignment - 1) / kPanelAlignment * kPanelAlignment;
+}
+inline std::int64_t PanelBytes(std::int64_t groups, bool int4) {
+  return PanelScaleBytes(groups) + groups * kPanelRows * kGroupValues / (int4 ? 2 : 1);
+}
 
-// y[i, n] = dot(x[i], w[n]) + bias[n] for the weight rows n in [row_begin, row_end), the values of
-// a group being its integers times its scale.
-struct GroupedProductTask {
-  const void* w = nullptr;                  // [rows, groups * kGroupValues], int8 or int4
-  const std::uint16_t* w_scales = nullptr;  // f16, [rows, groups]
+// y[i, n] = dot(x[i], w[n]) + bias[n] for the weight rows n of the panels [panel_begin, panel_end),
+// the values of a group being its integers times its scale.
+struct PanelProductTask {
+  const std::byte* w = nullptr;  // panels
+  std::int64_t rows = 0;         // of the whole matrix
   std::int64_t groups = 0;
-  std::int64_t row_begin = 0;
-  std::int64_t row_end = 0;
-  const std::int8_t* x = nullptr;  // [m, groups * kGroupValues] in [-127, 127], x_stride apart
-  std::int64_t x_stride = 0;
-  const float* x_scales = nullptr;  // [m, groups], x_scale_stride apart, padded to 16 finite values
-  std::int64_t x_scale_stride = 0;
+  std::int64_t panel_begin = 0;
+  std::int64_t panel_end = 0;
+  const std::int8_t* x = nullptr;        // [m, groups * kGroupValues] in [-127, 127]
+  const float* x_scales = nullptr;       // [m, groups]
+  const std::int32_t* x_sums = nullptr;  // [m, groups], of the integers
   std::int64_t m = 0;
   const float* bias = nullptr;  // [rows] or null
   float* y = nullptr;           // [m, ...], rows y_stride values apart
@@ -134,13 +148,14 @@ struct Kernels {
   void (*product_bf16)(const ProductTask&);
   void (*product_f16)(const ProductTask&);
   void (*product_f32)(const ProductTask&);
-  void (*product_int8)(const GroupedProductTask&);
-  void (*product_int4)(const GroupedProductTask&);
-  // [n] to whole groups of int8 in [-127, 127] and their scales: zeros behind the end of x.
-  void (*int8_from_f32)(const float* x, std::int64_t n, std::int8_t* values, float* scales);
-  // The first n values of a row of weights.
-  void (*f32_from_int8)(const void* values, const std::uint16_t* scales, std::int64_t n, float* y);
-  void (*f32_from_int4)(const void* values, const std::uint16_t* scales, std::int64_t n, float* y);
+  void (*product_int8)(const PanelProductTask&);
+  void (*product_int4)(const PanelProductTask&);
+  // [n] to whole groups of int8 in [-127, 127], their scales and sums: zeros behind the end of x.
+  void (*int8_from_f32)(const float* x, std::int64_t n, std::int8_t* values, float* scales,
+                        std::int32_t* sums);
+  // The n columns of a panel: y [kPanelRows, n].
+  void (*f32_from_int8)(const std::byte* panel, std::int64_t n, float* y);
+  void (*f32_from_int4)(const std::byte* panel, std::int64_t n, float* y);
   void (*dot_rows_f32)(const DotRowsTask&);
   void (*dot_rows_bf16)(const DotRowsTask&);
   void (*dot_rows_int8)(const DotRowsTask&);
@@ -171,8 +186,8 @@ extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 void AttendBf16Avx512Bf16(const AttendTask& task);
 extern const ArithmeticProbe kProbeAvx512Bf16;
-void ProductInt8Avx512Vnni(const GroupedProductTask& task);
-void ProductInt4Avx512Vnni(const GroupedProductTask& task);
+void ProductInt8Avx512Vnni(const PanelProductTask& task);
+void ProductInt4Avx512Vnni(const PanelProductTask& task);
 void CodeMatchesAvx512Popcount(const CodeMatchTask& task);
 #endif
 

@@ -210,52 +210,74 @@ void Bf16FromF32Row(const float* x, std::int64_t n, std::uint16_t* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = Bf16FromFloat(x[i]);
 }
 
-int Int8At(const void* w, std::int64_t value) { return static_cast<const std::int8_t*>(w)[value]; }
+// Panels of integers, by row and column.
+template <bool kInt4>
+struct PanelView {
+  const std::byte* data;
+  std::int64_t groups;
 
-int Int4At(const void* w, std::int64_t value) {
-  const std::int64_t in_group = value % kGroupValues;
-  const std::int64_t half = kGroupValues / 2;
-  const int byte =
-      static_cast<const std::uint8_t*>(w)[value / kGroupValues * half + in_group % half];
-  return (in_group < half ? byte & 15 : byte >> 4) - 8;
-}
+  float Scale(std::int64_t row, std::int64_t group) const {
+    return FloatFromF16(reinterpret_cast<const std::uint16_t*>(data)[group * kPanelRows + row]);
+  }
+  int At(std::int64_t row, std::int64_t column) const {
+    const std::int64_t width = kInt4 ? kGroupValues / 2 : kGroupValues;
+    const std::int64_t in_group = column % kGroupValues;
+    const std::byte* group =
+        data + PanelScaleBytes(groups) + column / kGroupValues * kPanelRows * width;
+    const std::int64_t c = in_group % width;
+    const std::byte byte = group[(c / 4 * kPanelRows + row) * 4 + c % 4];
+    if (!kInt4) return static_cast<std::int8_t>(byte);
+    return (in_group < width ? static_cast<int>(byte) & 15 : static_cast<int>(byte) >> 4) - 8;
+  }
+};
 
-template <int (*At)(const void*, std::int64_t)>
-void MultiplyGroupedRows(const GroupedProductTask& task) {
-  for (std::int64_t n = task.row_begin; n < task.row_end; ++n) {
+template <bool kInt4>
+void MultiplyPanels(const PanelProductTask& task) {
+  const std::int64_t end = std::min(task.panel_end * kPanelRows, task.rows);
+  for (std::int64_t n = task.panel_begin * kPanelRows; n < end; ++n) {
+    const PanelView<kInt4> panel = {task.w + n / kPanelRows * PanelBytes(task.groups, kInt4),
+                                    task.groups};
     for (std::int64_t i = 0; i < task.m; ++i) {
+      const std::int8_t* x = task.x + i * task.groups * kGroupValues;
       float sum = 0;
       for (std::int64_t g = 0; g < task.groups; ++g) {
-        const std::int64_t row = (n * task.groups + g) * kGroupValues;
-        const std::int8_t* x = task.x + i * task.x_stride + g * kGroupValues;
         int dot = 0;
-        for (std::int64_t k = 0; k < kGroupValues; ++k) dot += At(task.w, row + k) * x[k];
-        sum += static_cast<float>(dot) * FloatFromF16(task.w_scales[n * task.groups + g]) *
-               task.x_scales[i * task.x_scale_stride + g];
+        for (std::int64_t k = g * kGroupValues; k < (g + 1) * kGroupValues; ++k) {
+          dot += panel.At(n % kPanelRows, k) * x[k];
+        }
+        sum += static_cast<float>(dot) * panel.Scale(n % kPanelRows, g) *
+               task.x_scales[i * task.groups + g];
       }
       task.y[i * task.y_stride + n] = sum + (task.bias != nullptr ? task.bias[n] : 0.0f);
     }
   }
 }
 
-void QuantizeToInt8(const float* x, std::int64_t n, std::int8_t* values, float* scales) {
+void QuantizeToInt8(const float* x, std::int64_t n, std::int8_t* values, float* scales,
+                    std::int32_t* sums) {
   for (std::int64_t begin = 0; begin < n; begin += kGroupValues) {
     float largest = 0;
     for (std::int64_t k = begin; k < std::min(begin + kGroupValues, n); ++k) {
       largest = std::max(largest, std::abs(x[k]));
     }
-    scales[begin / kGroupValues] = largest / 127;
     const float factor = largest > 0 ? 127 / largest : 0.0f;
+    std::int32_t sum = 0;
     for (std::int64_t k = begin; k < begin + kGroupValues; ++k) {
       values[k] = static_cast<std::int8_t>(k < n ? std::nearbyint(x[k] * factor) : 0);
+      sum += values[k];
     }
+    scales[begin / kGroupValues] = largest / 127;
+    sums[begin / kGroupValues] = sum;
   }
 }
 
-template <int (*At)(const void*, std::int64_t)>
-void WidenGroups(const void* values, const std::uint16_t* scales, std::int64_t n, float* y) {
-  for (std::int64_t k = 0; k < n; ++k) {
-    y[k] = static_cast<float>(At(values, k)) * FloatFromF16(scales[k / kGroupValues]);
+template <bool kInt4>
+void WidenPanel(const std::byte* panel, std::int64_t n, float* y) {
+  const PanelView<kInt4> view = {panel, (n + kGroupValues - 1) / kGroupValues};
+  for (std::int64_t r = 0; r < kPanelRows; ++r) {
+    for (std::int64_t k = 0; k < n; ++k) {
+      y[r * n + k] = static_cast<float>(view.At(r, k)) * view.Scale(r, k / kGroupValues);
+    }
   }
 }
 
@@ -279,11 +301,11 @@ constinit const Kernels kScalarKernels = {
     .product_bf16 = MultiplyRows<std::uint16_t, FloatFromBf16>,
     .product_f16 = MultiplyRows<std::uint16_t, FloatFromF16>,
     .product_f32 = MultiplyRows<float, F32>,
-    .product_int8 = MultiplyGroupedRows<Int8At>,
-    .product_int4 = MultiplyGroupedRows<Int4At>,
+    .product_int8 = MultiplyPanels<false>,
+    .product_int4 = MultiplyPanels<true>,
     .int8_from_f32 = QuantizeToInt8,
-    .f32_from_int8 = WidenGroups<Int8At>,
-    .f32_from_int4 = WidenGroups<Int4At>,
+    .f32_from_int8 = WidenPanel<false>,
+    .f32_from_int4 = WidenPanel<true>,
     .dot_rows_f32 = DotRows<float, F32>,
     .dot_rows_bf16 = DotRows<std::uint16_t, FloatFromBf16>,
     .dot_rows_int8 = DotInt8Rows,

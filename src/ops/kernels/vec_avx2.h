@@ -151,32 +151,64 @@ inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
       _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
 }
 
-// Vectors of int8: their products are added up by fours.
-using Bytes = __m256i;
-struct SignedBytes {
-  Bytes absolute, values;
-};
-inline Bytes LoadBytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-inline void StoreBytes(std::int8_t* p, Bytes x) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
+// The rows of a panel of weights, a lane each.
+using RowInts = __m256i;
+using RowFloats = __m256;
+inline RowFloats ZeroRows() { return _mm256_setzero_ps(); }
+inline RowFloats LoadRowScales(const std::uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-// Sixteen bytes of two values, the lower halves first, less 8 each.
-inline Bytes LoadNibbles(const std::uint8_t* p) {
-  const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  const __m256i both =
-      _mm256_inserti128_si256(_mm256_castsi128_si256(pairs), _mm_srli_epi16(pairs, 4), 1);
-  return _mm256_sub_epi8(_mm256_and_si256(both, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
+inline RowFloats MulAddRows(RowInts dots, RowFloats scales, float scale, RowFloats acc) {
+  const RowFloats both = _mm256_mul_ps(scales, _mm256_set1_ps(scale));
+  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), both, acc);
 }
-inline SignedBytes SplitSigns(Bytes x) { return {_mm256_abs_epi8(x), x}; }
-// x above -128: the sums of two products then stay within 16 bits.
-inline Ints DotBytes(Bytes w, const SignedBytes& x) {
-  const Ints pairs = _mm256_maddubs_epi16(x.absolute, _mm256_sign_epi8(w, x.values));
-  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+// The first `count` rows, with `bias` added where there is one.
+inline void StoreRows(float* y, std::int64_t count, RowFloats acc, const float* bias) {
+  if (count >= 8) {
+    if (bias != nullptr) acc = _mm256_add_ps(acc, _mm256_loadu_ps(bias));
+    return _mm256_storeu_ps(y, acc);
+  }
+  alignas(32) float lanes[8];
+  _mm256_store_ps(lanes, acc);
+  for (std::int64_t r = 0; r < count; ++r) y[r] = lanes[r] + (bias != nullptr ? bias[r] : 0.0f);
 }
-inline Floats ToFloats(Ints x) { return _mm256_cvtepi32_ps(x); }
-// From a scale for each of kLanes groups those of the lanes of vector `v` of their products.
-inline Floats SpreadGroups(Floats scales, int v) {
-  return _mm256_permutevar8x32_ps(scales, _mm256_set1_epi32(v));
+inline __m256i FourOfX(const std::int8_t* x) {
+  std::int32_t bytes;
+  __builtin_memcpy(&bytes, x, sizeof(bytes));
+  return _mm256_set1_epi32(bytes);
+}
+inline __m256i LoadRows(const std::byte* w) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
+}
+// x is above -128: the sums of two products then stay within 16 bits.
+inline RowInts DotInt8Group(const std::byte* w, const std::int8_t* x) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) {
+    const __m256i four = FourOfX(x + 4 * j);
+    const __m256i pairs =
+        _mm256_maddubs_epi16(_mm256_abs_epi8(four), _mm256_sign_epi8(LoadRows(w + 32 * j), four));
+    sums[j % 2] = _mm256_add_epi32(sums[j % 2], _mm256_madd_epi16(pairs, ones));
+  }
+  return _mm256_add_epi32(sums[0], sums[1]);
+}
+// Values are 0 to 15 as they lie: sixteen products of them stay within 16 bits.
+inline RowInts DotInt4Group(const std::byte* w, const std::int8_t* x, std::int32_t first) {
+  const __m256i low = _mm256_set1_epi8(15);
+  __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m256i both = LoadRows(w + 32 * j);
+    const __m256i lower = _mm256_and_si256(both, low);
+    const __m256i upper = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+    sums[0] = _mm256_add_epi16(sums[0], _mm256_maddubs_epi16(lower, FourOfX(x + 4 * j)));
+    sums[1] = _mm256_add_epi16(sums[1], _mm256_maddubs_epi16(upper, FourOfX(x + 16 + 4 * j)));
+  }
+  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i halves =
+      _mm256_add_epi32(_mm256_madd_epi16(sums[0], ones), _mm256_madd_epi16(sums[1], ones));
+  return _mm256_add_epi32(halves, _mm256_set1_epi32(first));
 }
 // Rounds to nearest; within [-127, 127].
 inline void StoreInt8(std::int8_t* p, Floats x) {
@@ -185,9 +217,10 @@ inline void StoreInt8(std::int8_t* p, Floats x) {
       _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256(ints, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(shorts, shorts));
 }
-inline Floats FloatsFromInt8(const std::int8_t* p) {
-  return _mm256_cvtepi32_ps(
-      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+inline __m128 FourFromInt8(const std::int8_t* p) {
+  std::int32_t bytes;
+  __builtin_memcpy(&bytes, p, sizeof(bytes));
+  return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes)));
 }
 
 // Integers in the order of the values, zero for NaN. Minus zero equals zero.

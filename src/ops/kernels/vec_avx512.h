@@ -141,47 +141,81 @@ inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
       _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
 }
 
-// Vectors of int8: their products are added up by fours.
-using Bytes = __m512i;
-struct SignedBytes {
-  Bytes absolute;
-  __mmask64 negative;
-};
-inline Bytes LoadBytes(const void* p) { return _mm512_loadu_si512(p); }
-inline void StoreBytes(std::int8_t* p, Bytes x) { _mm512_storeu_si512(p, x); }
-// Twice sixteen bytes of two values, the lower halves of sixteen first, less 8 each.
-inline Bytes LoadNibbles(const std::uint8_t* p) {
-  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  const __m512i lower = _mm512_castsi256_si512(pairs);
-  const __m512i upper = _mm512_castsi256_si512(_mm256_srli_epi16(pairs, 4));
-  // Quarters of 128 bits: the first of `lower`, the first of `upper`, the second ones likewise.
-  const __m512i order = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
-  const __m512i both = _mm512_permutex2var_epi64(lower, order, upper);
-  return _mm512_sub_epi8(_mm512_and_si512(both, _mm512_set1_epi8(15)), _mm512_set1_epi8(8));
+// The rows of a panel of weights, a lane each.
+using RowInts = __m256i;
+using RowFloats = __m256;
+inline RowFloats ZeroRows() { return _mm256_setzero_ps(); }
+inline RowFloats LoadRowScales(const std::uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-inline SignedBytes SplitSigns(Bytes x) { return {_mm512_abs_epi8(x), _mm512_movepi8_mask(x)}; }
-// x above -128: the sums of two products then stay within 16 bits.
-inline Ints DotBytes(Bytes w, const SignedBytes& x) {
-  const Bytes turned = _mm512_mask_sub_epi8(w, x.negative, _mm512_setzero_si512(), w);
+inline RowFloats MulAddRows(RowInts dots, RowFloats scales, float scale, RowFloats acc) {
+  const RowFloats both = _mm256_mul_ps(scales, _mm256_set1_ps(scale));
+  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), both, acc);
+}
+// The first `count` rows, with `bias` added where there is one.
+inline void StoreRows(float* y, std::int64_t count, RowFloats acc, const float* bias) {
+  if (count >= 8) {
+    if (bias != nullptr) acc = _mm256_add_ps(acc, _mm256_loadu_ps(bias));
+    return _mm256_storeu_ps(y, acc);
+  }
+  alignas(32) float lanes[8];
+  _mm256_store_ps(lanes, acc);
+  for (std::int64_t r = 0; r < count; ++r) y[r] = lanes[r] + (bias != nullptr ? bias[r] : 0.0f);
+}
+// Four values of x in each of the lower eight lanes, the four behind them in the upper ones.
+inline __m512i EightOfX(const std::int8_t* x) {
+  std::int64_t bytes;
+  __builtin_memcpy(&bytes, x, sizeof(bytes));
+  const __m512i order = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  return _mm512_permutexvar_epi32(order, _mm512_set1_epi64(bytes));
+}
+// sums + products of unsigned and signed bytes by fours.
+inline __m512i AddByteProducts(__m512i sums, __m512i unsigned_bytes, __m512i signed_bytes) {
 #ifdef __AVX512VNNI__
-  return _mm512_dpbusd_epi32(_mm512_setzero_si512(), x.absolute, turned);
+  return _mm512_dpbusd_epi32(sums, unsigned_bytes, signed_bytes);
 #else
-  return _mm512_madd_epi16(_mm512_maddubs_epi16(x.absolute, turned), _mm512_set1_epi16(1));
+  const __m512i pairs = _mm512_maddubs_epi16(unsigned_bytes, signed_bytes);
+  return _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 #endif
 }
-inline Floats ToFloats(Ints x) { return _mm512_cvtepi32_ps(x); }
-// From a scale for each of kLanes groups those of the lanes of vector `v` of their products.
-inline Floats SpreadGroups(Floats scales, int v) {
-  const __m512i halves = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-  return _mm512_permutexvar_ps(_mm512_add_epi32(halves, _mm512_set1_epi32(2 * v)), scales);
+inline RowInts AddHalves(__m512i sums) {
+  return _mm256_add_epi32(_mm512_castsi512_si256(sums), _mm512_extracti32x8_epi32(sums, 1));
+}
+// x is above -128: the sums of two products then stay within 16 bits.
+inline RowInts DotInt8Group(const std::byte* w, const std::int8_t* x) {
+  __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512i eight = EightOfX(x + 8 * j);
+    const __m512i rows = _mm512_loadu_si512(w + 64 * j);
+    const __m512i turned =
+        _mm512_mask_sub_epi8(rows, _mm512_movepi8_mask(eight), _mm512_setzero_si512(), rows);
+    sums[j % 2] = AddByteProducts(sums[j % 2], _mm512_abs_epi8(eight), turned);
+  }
+  return AddHalves(_mm512_add_epi32(sums[0], sums[1]));
+}
+// Values are 0 to 15 as they lie.
+inline RowInts DotInt4Group(const std::byte* w, const std::int8_t* x, std::int32_t first) {
+  const __m512i low = _mm512_set1_epi8(15);
+  __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+#pragma GCC unroll 2
+  for (int j = 0; j < 2; ++j) {
+    const __m512i both = _mm512_loadu_si512(w + 64 * j);
+    const __m512i lower = _mm512_and_si512(both, low);
+    const __m512i upper = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+    sums[0] = AddByteProducts(sums[0], lower, EightOfX(x + 8 * j));
+    sums[1] = AddByteProducts(sums[1], upper, EightOfX(x + 16 + 8 * j));
+  }
+  return _mm256_add_epi32(AddHalves(_mm512_add_epi32(sums[0], sums[1])), _mm256_set1_epi32(first));
 }
 // Rounds to nearest; within [-127, 127].
 inline void StoreInt8(std::int8_t* p, Floats x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
 }
-inline Floats FloatsFromInt8(const std::int8_t* p) {
-  return _mm512_cvtepi32_ps(
-      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+inline __m128 FourFromInt8(const std::int8_t* p) {
+  std::int32_t bytes;
+  __builtin_memcpy(&bytes, p, sizeof(bytes));
+  return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes)));
 }
 
 // Integers in the order of the values, zero for NaN. Minus zero equals zero.
