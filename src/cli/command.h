@@ -28,6 +28,7 @@ void AddEvalCommand(CLI::App* app, Action* action);
 void AddEvalScoreCommand(CLI::App* eval, Action* action);
 void AddEvalGenerateCommand(CLI::App* eval, Action* action);
 void AddEvalCompareCommand(CLI::App* eval, Action* action);
+void AddPlanCommand(CLI::App* app, Action* action);
 void AddTokenizeCommand(CLI::App* app, Action* action);
 void AddLogitsCommand(CLI::App* app, Action* action);
 void AddStoreCommand(CLI::App* app, Action* action);

@@ -62,6 +62,7 @@ int Main(int argc, char** argv) {
   AddRunCommand(&app, &action);
   AddEvalCommand(&app, &action);
   AddBenchCommand(&app, &action);
+  AddPlanCommand(&app, &action);
   AddDemoCommand(&app, &action);
   AddTokenizeCommand(&app, &action);
   AddLogitsCommand(&app, &action);
