@@ -274,8 +274,10 @@ Result<std::unique_ptr<LLM>> LLM::Open(const EngineConfig& config) {
   state->config = config;
   ESA_ASSIGN_OR_RETURN(state->model, Model::Load(config.model_dir, config.weights));
   const std::filesystem::path folder(config.model_dir);
-  if (std::filesystem::exists(folder / "tokenizer.json")) {
-    ESA_ASSIGN_OR_RETURN(state->tokenizer, Tokenizer::Load(folder));
+  Result<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(folder);
+  if (!tokenizer && tokenizer.error().code != ErrorCode::kNotFound) return tokenizer.error();
+  if (tokenizer) {
+    state->tokenizer = std::move(*tokenizer);
     Result<ChatTemplate> chat = ChatTemplate::Load(folder);
     if (chat) {
       state->chat = std::move(*chat);

@@ -7,6 +7,7 @@
 
 #include "base/status_macros.h"
 #include "model/chat_template_render.h"
+#include "model/gguf_model.h"
 #include "model/tokenizer_config.h"
 
 namespace esa {
@@ -60,7 +61,17 @@ Result<ChatTemplate> ChatTemplate::FromText(std::string_view jinja, std::string 
   return ChatTemplate(std::move(format), std::move(bos_token));
 }
 
+Result<ChatTemplate> ChatTemplate::LoadGguf(const std::filesystem::path& path) {
+  ESA_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(path));
+  ESA_ASSIGN_OR_RETURN(const GgufSpecials specials, ReadGgufSpecials(file));
+  if (!specials.chat_template) return NotFound(path.string() + ": no tokenizer.chat_template");
+  auto format = RecognizeChatFormat(*specials.chat_template);
+  if (!format) return Error{format.error().code, path.string() + ": " + format.error().message};
+  return ChatTemplate(std::move(*format), specials.bos_token.value_or(""));
+}
+
 Result<ChatTemplate> ChatTemplate::Load(const std::filesystem::path& folder) {
+  if (IsGguf(folder)) return LoadGguf(folder);
   ESA_ASSIGN_OR_RETURN(TokenizerConfig config, LoadTokenizerConfig(folder));
   auto file = folder / "chat_template.jinja";
   const auto text = ReadTextFile(file);

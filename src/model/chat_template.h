@@ -35,8 +35,8 @@ struct ChatOptions {
 class ChatTemplate {
  public:
   // Reads chat_template.jinja of `folder`, else `chat_template` of its tokenizer_config.json, which
-  // also names the bos token; Llama 3 falls back to its own. Errors: kNotFound where there is no
-  // template, kDataError where it is of no known family.
+  // also names the bos token; Llama 3 falls back to its own. Or of a GGUF file. Errors: kNotFound
+  // where there is no template, kDataError where it is of no known family.
   static Result<ChatTemplate> Load(const std::filesystem::path& folder);
 
   // The same from a template's text.
@@ -52,6 +52,7 @@ class ChatTemplate {
 
  private:
   ChatTemplate(ChatFormat format, std::string bos_token);
+  static Result<ChatTemplate> LoadGguf(const std::filesystem::path& path);
 
   ChatFormat format_;
   std::string bos_token_;

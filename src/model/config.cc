@@ -9,6 +9,7 @@
 
 #include "base/status_macros.h"
 #include "model/architectures.h"
+#include "model/gguf_model.h"
 #include "model/json_text.h"
 #include "model/model.h"
 
@@ -232,6 +233,10 @@ Status AddGenerationConfig(const std::filesystem::path& path, ModelConfig& confi
 }  // namespace
 
 Result<ModelConfig> ReadModelConfig(const std::filesystem::path& folder) {
+  if (IsGguf(folder)) {
+    ESA_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(folder));
+    return ReadGgufConfig(file);
+  }
   const auto path = folder / "config.json";
   ESA_ASSIGN_OR_RETURN(const json object, ReadObject(path));
   Fields fields(object, path.string() + ": ");

@@ -55,6 +55,7 @@ void AddConfig(const ModelConfig& config, Record& record) {
   record.Real(config.rope_scaling.low_freq_factor);
   record.Real(config.rope_scaling.high_freq_factor);
   record.Real(config.rope_scaling.original_max_position);
+  for (const float divisor : config.rope_divisors) record.Real(divisor);
   record.Real(config.rms_norm_eps);
   record.Integer(config.tie_word_embeddings);
   record.Integer(config.attention_bias);

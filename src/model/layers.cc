@@ -68,7 +68,8 @@ Result<GatedMlp> LoadMlp(Weights& weights, const ModelConfig& config, const std:
   return w;
 }
 
-std::vector<float> InverseFrequencies(int head_dim, double theta, const RopeScaling& scaling) {
+std::vector<float> InverseFrequencies(int head_dim, double theta, const RopeScaling& scaling,
+                                      std::span<const float> divisors) {
   std::vector<float> frequencies;
   for (int i = 0; i < head_dim / 2; ++i) {
     // Rounded to f32 at every step as training did: one unit in the last place off, and at position
@@ -76,6 +77,7 @@ std::vector<float> InverseFrequencies(int head_dim, double theta, const RopeScal
     const float exponent = 2.0f * static_cast<float>(i) / static_cast<float>(head_dim);
     const float frequency = 1.0f / static_cast<float>(std::pow(theta, double{exponent}));
     frequencies.push_back(scaling.factor == 1.0 ? frequency : Scaled(frequency, scaling));
+    if (!divisors.empty()) frequencies.back() /= divisors[static_cast<std::size_t>(i)];
   }
   return frequencies;
 }
@@ -85,8 +87,8 @@ std::string LayerPrefix(int layer) { return "model.layers." + std::to_string(lay
 Decoder::Decoder(ModelConfig config, Weights weights)
     : Model(std::move(config)),
       weights_(std::move(weights)),
-      inverse_frequencies_(
-          InverseFrequencies(config_.head_dim, config_.rope_theta, config_.rope_scaling)) {}
+      inverse_frequencies_(InverseFrequencies(config_.head_dim, config_.rope_theta,
+                                              config_.rope_scaling, config_.rope_divisors)) {}
 
 Status Decoder::LoadEnds() {
   const std::int64_t vocab = config_.vocab_size;

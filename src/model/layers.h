@@ -53,7 +53,9 @@ Result<GatedMlp> LoadMlp(Weights& weights, const ModelConfig& config, const std:
 // that of Llama 3.1: wavelengths beyond original_max_position / low_freq_factor are stretched by
 // `factor`, those under original_max_position / high_freq_factor stay, between them it blends.
 // Source: apply_scaling in Meta's llama-models, models/llama3/reference_impl/model.py.
-std::vector<float> InverseFrequencies(int head_dim, double theta, const RopeScaling& scaling);
+// `divisors` [head_dim / 2] or empty: what each is divided by.
+std::vector<float> InverseFrequencies(int head_dim, double theta, const RopeScaling& scaling,
+                                      std::span<const float> divisors = {});
 
 // "model.layers.3."
 std::string LayerPrefix(int layer);

@@ -1,4 +1,5 @@
-// A decoder-only transformer opened from a Hugging Face folder: configuration, weights, forward.
+// A decoder-only transformer opened from a Hugging Face folder or a GGUF file: configuration,
+// weights, forward.
 //
 // The model computes everything but attention, which it hands to an AttentionBackend together with
 // the rotated queries and keys: the engine owns the KV cache.
@@ -37,14 +38,16 @@ struct ModelConfig {
   std::int64_t max_position = 0;
   double rope_theta = 10000.0;
   RopeScaling rope_scaling;
+  std::vector<float> rope_divisors = {};  // of the angles, [head_dim / 2]; empty: none
   float rms_norm_eps = 1e-6f;
   bool tie_word_embeddings = false;
   bool attention_bias = false;        // llama, qwen3: biases on q, k, v and o
   std::vector<std::int32_t> eos_ids;  // config.json and generation_config.json together
 };
 
-// Errors name file, field, what was found and what was expected.
-Result<ModelConfig> ReadModelConfig(const std::filesystem::path& folder);
+// Of a Hugging Face folder or a GGUF file. Errors name file, field, what was found and what was
+// expected.
+Result<ModelConfig> ReadModelConfig(const std::filesystem::path& path);
 
 // Rows of tokens on their way through the layers.
 struct ForwardBatch {
@@ -71,9 +74,10 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // Opens config.json and model.safetensors or its sharded index; every tensor is found, and its
+  // Opens config.json and model.safetensors or its sharded index, or a GGUF file (of a split one
+  // the first); every tensor is found, and its
   // shape and type checked, before this returns.
-  static Result<std::unique_ptr<Model>> Load(const std::filesystem::path& folder,
+  static Result<std::unique_ptr<Model>> Load(const std::filesystem::path& path,
                                              const WeightConfig& weights = {});
 
   const ModelConfig& config() const { return config_; }

@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "model/byte_level_bpe.h"
+#include "model/gguf_model.h"
 #include "model/pre_tokenizer.h"
 #include "model/tokenizer_added_tokens.h"
 #include "model/tokenizer_config.h"
@@ -137,7 +138,19 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view json,
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(parts)));
 }
 
+Result<std::unique_ptr<Tokenizer>> Tokenizer::LoadGguf(const std::filesystem::path& path) {
+  ESA_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Open(path));
+  ESA_ASSIGN_OR_RETURN(const std::string json, GgufTokenizerJson(file));
+  ESA_ASSIGN_OR_RETURN(auto tokenizer, FromJson(json, path.string()));
+  ESA_ASSIGN_OR_RETURN(const GgufSpecials specials, ReadGgufSpecials(file));
+  Parts& parts = *tokenizer->parts_;
+  ESA_RETURN_IF_ERROR(parts.SetSpecial(specials.bos_token, path.string() + ": bos", &parts.bos));
+  ESA_RETURN_IF_ERROR(parts.SetSpecial(specials.eos_token, path.string() + ": eos", &parts.eos));
+  return tokenizer;
+}
+
 Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::filesystem::path& path) {
+  if (IsGguf(path)) return LoadGguf(path);
   std::error_code error;
   const bool folder = std::filesystem::is_directory(path, error);
   const auto file = folder ? path / "tokenizer.json" : path;

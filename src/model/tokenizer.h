@@ -69,6 +69,7 @@ class Tokenizer {
  private:
   struct Parts;
   explicit Tokenizer(std::unique_ptr<Parts> parts);
+  static Result<std::unique_ptr<Tokenizer>> LoadGguf(const std::filesystem::path& path);
   std::unique_ptr<Parts> parts_;
 };
 

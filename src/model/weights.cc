@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "model/gguf_model.h"
 #include "model/json_text.h"
 #include "model/mapped_file.h"
 #include "ops/quantize.h"
@@ -21,9 +22,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxIndexBytes = 100'000'000;
-
-// What a thread copies at a time: a huge page.
-constexpr std::int64_t kCopyBytes = 2 << 20;
 
 std::optional<DType> FloatType(std::string_view name) {
   if (name == "F32") return DType::kF32;
@@ -71,13 +69,17 @@ bool Aligned(const std::byte* data, DType dtype) {
 
 Result<Weights> Weights::Open(const std::filesystem::path& folder, const WeightConfig& config) {
   Weights weights(folder, config);
+  if (IsGguf(folder)) {
+    ESA_RETURN_IF_ERROR(weights.AddGguf(folder));
+    return weights;
+  }
   const auto single = folder / "model.safetensors";
   const auto index = folder / "model.safetensors.index.json";
   std::error_code error;
   if (std::filesystem::exists(single, error)) {
     ESA_RETURN_IF_ERROR(weights.AddFile(single));
     for (const auto& [name, view] : weights.files_.front().tensors()) {
-      weights.tensors_.emplace(name, Tensor{single.string(), view});
+      weights.tensors_.emplace(name, Tensor{.file = single.string(), .view = view});
     }
   } else if (std::filesystem::exists(index, error)) {
     ESA_RETURN_IF_ERROR(weights.AddShards(index));
@@ -87,10 +89,32 @@ Result<Weights> Weights::Open(const std::filesystem::path& folder, const WeightC
         folder.string()));
   }
   for (const SafetensorsFile& file : weights.files_) file.AdviseHotRead();
-  std::uint64_t bytes = 0;
-  for (const auto& [name, tensor] : weights.tensors_) bytes += tensor.view.bytes.size();
-  weights.config_.map |= bytes > AvailableMemory() / 2;
+  weights.MapIfTooLarge();
   return weights;
+}
+
+void Weights::MapIfTooLarge() {
+  std::uint64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors_) bytes += tensor.view.bytes.size();
+  config_.map |= bytes > AvailableMemory() / 2;
+}
+
+Status Weights::AddGguf(const std::filesystem::path& path) {
+  ESA_ASSIGN_OR_RETURN(gguf_, GgufFile::Open(path));
+  ESA_ASSIGN_OR_RETURN(const ModelConfig model, ReadGgufConfig(*gguf_));
+  for (const auto& [name, tensor] : gguf_->tensors()) {
+    const auto known = HuggingFaceName(name);
+    if (!known) continue;
+    const bool paired = model.architecture == "llama" && (known->find(".q_proj.") != known->npos ||
+                                                          known->find(".k_proj.") != known->npos);
+    tensors_.emplace(
+        *known, Tensor{.file = tensor.file,
+                       .view = {.dtype = tensor.type, .shape = tensor.shape, .bytes = tensor.bytes},
+                       .paired_head_dim = paired ? model.head_dim : 0});
+  }
+  gguf_->AdviseHotRead();
+  MapIfTooLarge();
+  return {};
 }
 
 Status Weights::AddFile(const std::filesystem::path& path) {
@@ -109,7 +133,7 @@ Status Weights::AddShards(const std::filesystem::path& index) {
     for (const auto& [name, view] : files_.back().tensors()) {
       const auto it = shards.find(name);
       if (it != shards.end() && it->second == shard) {
-        tensors_.emplace(name, Tensor{path.string(), view});
+        tensors_.emplace(name, Tensor{.file = path.string(), .view = view});
       }
     }
   }
@@ -135,10 +159,11 @@ Result<const Weights::Tensor*> Weights::Find(std::string_view name,
                        fmt::format("shape: found {}, expected {}", ShapeText(tensor.view.shape),
                                    ShapeText(shape)));
   }
-  if (!FloatType(tensor.view.dtype)) {
-    return TensorError(
-        tensor.file, name,
-        fmt::format("dtype: found {}, expected F32, F16 or BF16", tensor.view.dtype));
+  if (FindGgmlFormat(tensor.view.dtype) == nullptr) {
+    return TensorError(tensor.file, name,
+                       fmt::format("dtype: found {}, expected F32, F16 or BF16, or of GGUF also "
+                                   "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K",
+                                   tensor.view.dtype));
   }
   return &tensor;
 }
@@ -155,63 +180,69 @@ Result<WeightView> Weights::EndMatrix(std::string_view name, std::int64_t rows, 
 Result<WeightView> Weights::Keep(std::string_view name, std::int64_t rows, std::int64_t cols,
                                  WeightType type) {
   ESA_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {rows, cols}));
-  const DType dtype = *FloatType(tensor->view.dtype);
   const auto bytes = tensor->view.bytes;
-  WeightView view = {.data = bytes.data(), .dtype = dtype, .rows = rows, .cols = cols};
-  if (type != WeightType::kStored) {
-    view = Quantize(view, type == WeightType::kInt8 ? DType::kInt8 : DType::kInt4);
-  } else if (!config_.map || !Aligned(bytes.data(), dtype)) {
-    view = Copy(view);
+  const std::optional<DType> dtype = FloatType(tensor->view.dtype);
+  WeightView view;
+  if (dtype && type == WeightType::kStored) {
+    view = {.data = bytes.data(), .dtype = *dtype, .rows = rows, .cols = cols};
+    const bool as_it_lies = Aligned(bytes.data(), *dtype) && tensor->paired_head_dim == 0;
+    if (!config_.map || !as_it_lies) view = Copy(*tensor, view);
+  } else {
+    const bool int4 =
+        type == WeightType::kInt4 || (type == WeightType::kStored && tensor->view.dtype == "Q4_0");
+    view = Quantize(*tensor, int4 ? DType::kInt4 : DType::kInt8);
   }
   if (view.data != bytes.data()) ReleasePages(bytes);
   memory_bytes_ += static_cast<std::uint64_t>(WeightBytes(view));
   return view;
 }
 
-WeightView Weights::Copy(const WeightView& stored) {
+// Where row `row` lies among the tensor's rows.
+std::int64_t RowInFile(const Weights::Tensor& tensor, std::int64_t row) {
+  return tensor.paired_head_dim == 0 ? row : GgufHeadRow(row, tensor.paired_head_dim);
+}
+
+WeightView Weights::Copy(const Tensor& tensor, const WeightView& stored) {
   WeightView copy = stored;
-  const std::int64_t bytes = WeightBytes(stored);
-  std::byte* data = memory_.Take(bytes);
+  const std::int64_t row_bytes = stored.cols * DTypeBytes(stored.dtype);
+  std::byte* data = memory_.Take(WeightBytes(stored));
   copy.data = data;
   const auto* from = static_cast<const std::byte*>(stored.data);
 #pragma omp parallel for schedule(static)
-  for (std::int64_t at = 0; at < bytes; at += kCopyBytes) {
-    std::memcpy(data + at, from + at, static_cast<std::size_t>(std::min(kCopyBytes, bytes - at)));
+  for (std::int64_t r = 0; r < stored.rows; ++r) {
+    std::memcpy(data + r * row_bytes, from + RowInFile(tensor, r) * row_bytes,
+                static_cast<std::size_t>(row_bytes));
   }
   return copy;
 }
 
-WeightView Weights::Quantize(const WeightView& stored, DType dtype) {
-  const std::int64_t cols = stored.cols;
+WeightView Weights::Quantize(const Tensor& tensor, DType dtype) {
+  const GgmlFormat& format = *FindGgmlFormat(tensor.view.dtype);
+  const std::int64_t num_rows = tensor.view.shape[0];
+  const std::int64_t cols = tensor.view.shape[1];
+  const std::int64_t row_bytes = cols / format.block_values * format.block_bytes;
   const std::int64_t panel_bytes = QuantizedPanelBytes(dtype, cols);
-  std::byte* panels = memory_.Take(QuantizedBytes(dtype, stored.rows, cols));
-  const std::int64_t row_bytes = cols * DTypeBytes(stored.dtype);
+  std::byte* panels = memory_.Take(QuantizedBytes(dtype, num_rows, cols));
 #pragma omp parallel
   {
-    std::vector<float> aligned(static_cast<std::size_t>(cols));  // a row as it is stored
     std::vector<float> rows(static_cast<std::size_t>(kQuantizedRows * cols));
 #pragma omp for schedule(static)
-    for (std::int64_t first = 0; first < stored.rows; first += kQuantizedRows) {
-      const std::int64_t count = std::min(kQuantizedRows, stored.rows - first);
+    for (std::int64_t first = 0; first < num_rows; first += kQuantizedRows) {
+      const std::int64_t count = std::min(kQuantizedRows, num_rows - first);
       for (std::int64_t r = 0; r < count; ++r) {
-        const std::byte* row = static_cast<const std::byte*>(stored.data) + (first + r) * row_bytes;
-        std::memcpy(aligned.data(), row, static_cast<std::size_t>(row_bytes));
-        CopyRow({.data = aligned.data(), .dtype = stored.dtype, .rows = 1, .cols = cols}, 0,
-                rows.data() + r * cols);
+        format.widen(tensor.view.bytes.data() + RowInFile(tensor, first + r) * row_bytes, cols,
+                     rows.data() + r * cols);
       }
       QuantizePanel(dtype, rows.data(), count, cols, panels + first / kQuantizedRows * panel_bytes);
     }
   }
-  return {.data = panels, .dtype = dtype, .rows = stored.rows, .cols = cols};
+  return {.data = panels, .dtype = dtype, .rows = num_rows, .cols = cols};
 }
 
 Result<std::vector<float>> Weights::Vector(std::string_view name, std::int64_t size) {
   ESA_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {size}));
-  const std::vector<std::byte> aligned(tensor->view.bytes.begin(), tensor->view.bytes.end());
   std::vector<float> values(static_cast<std::size_t>(size));
-  CopyRow(
-      {.data = aligned.data(), .dtype = *FloatType(tensor->view.dtype), .rows = 1, .cols = size}, 0,
-      values.data());
+  FindGgmlFormat(tensor->view.dtype)->widen(tensor->view.bytes.data(), size, values.data());
   memory_bytes_ += static_cast<std::uint64_t>(size) * sizeof(float);
   return values;
 }

@@ -1,5 +1,5 @@
-// The weights of a model folder: model.safetensors, or the shards that
-// model.safetensors.index.json names.
+// The weights of a model folder, model.safetensors or the shards that model.safetensors.index.json
+// names; or of a GGUF file, under the names that they have in a Hugging Face folder.
 //
 // Threading: Matrix and Vector may copy into the object, so one thread loads; after that it is
 // immutable. Ownership: the views that Matrix hands out live as long as the Weights (moving it
@@ -10,12 +10,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "esa/config.h"
 #include "esa/result.h"
+#include "model/gguf.h"
 #include "model/safetensors.h"
 #include "model/weight_memory.h"
 #include "ops/linear.h"
@@ -27,6 +29,8 @@ class Weights {
   struct Tensor {
     std::string file;  // its path, for messages
     TensorView view;
+    // Not 0: rows lie as in GgufHeadRow, for heads of so many.
+    std::int64_t paired_head_dim = 0;
   };
   using Map = std::map<std::string, Tensor, std::less<>>;  // by rising name
 
@@ -36,8 +40,8 @@ class Weights {
   Weights(Weights&&) = default;
   Weights& operator=(Weights&&) = default;
 
-  // The tensor `name`, which must be F32, F16 or BF16 of shape [rows, cols], kept as the
-  // configuration says. One that is to stay in its file and is not aligned to its values is copied.
+  // The tensor `name` of shape [rows, cols], kept as the configuration says. F32, F16 and BF16 may
+  // stay as they are; of GGUF's other formats kStored makes int8, and of Q4_0 int4.
   Result<WeightView> Matrix(std::string_view name, std::int64_t rows, std::int64_t cols);
   // The same of an embedding or a head, which int4 would cost too much: int8 then.
   Result<WeightView> EndMatrix(std::string_view name, std::int64_t rows, std::int64_t cols);
@@ -55,16 +59,19 @@ class Weights {
       : folder_(std::move(folder)), config_(config) {}
   Status AddFile(const std::filesystem::path& path);
   Status AddShards(const std::filesystem::path& index);
+  void MapIfTooLarge();
+  Status AddGguf(const std::filesystem::path& path);
   Result<const Tensor*> Find(std::string_view name, const std::vector<std::int64_t>& shape) const;
 
   Result<WeightView> Keep(std::string_view name, std::int64_t rows, std::int64_t cols,
                           WeightType type);
-  WeightView Copy(const WeightView& stored);
-  WeightView Quantize(const WeightView& stored, DType dtype);
+  WeightView Copy(const Tensor& tensor, const WeightView& stored);
+  WeightView Quantize(const Tensor& tensor, DType dtype);
 
   std::filesystem::path folder_;
   WeightConfig config_;
   std::vector<SafetensorsFile> files_;
+  std::optional<GgufFile> gguf_;
   Map tensors_;
   WeightMemory memory_;
   std::uint64_t memory_bytes_ = 0;
