@@ -125,10 +125,11 @@ struct GoldenCase {
   const char* file = "golden.safetensors";
   double tolerance = 1e-4;
   double tolerance_of_many_rows = 1e-4;
+  const char* gguf = nullptr;  // the same model as a file of tests/golden/gguf
 };
 
 void PrintTo(const GoldenCase& golden, std::ostream* os) {
-  *os << golden.name << "/" << golden.file;
+  *os << (golden.gguf != nullptr ? golden.gguf : golden.name) << "/" << golden.file;
 }
 
 constexpr GoldenCase kGolden[] = {
@@ -140,13 +141,23 @@ constexpr GoldenCase kGolden[] = {
     // Its bf16 weights meet activations rounded to bf16 where the rows are many.
     {.name = "qwen3_wide_heads", .tolerance_of_many_rows = 0.5},
     {.name = "qwen3_bias_untied"},
+    {.name = "llama_llama3_rope", .gguf = "llama_llama3_rope.gguf"},
+    {.name = "llama_llama3_rope",
+     .file = "golden_far.safetensors",
+     // The file's divisors are rounded to f32: far positions turn a little more or less.
+     .tolerance = 5e-4,
+     .tolerance_of_many_rows = 5e-4,
+     .gguf = "llama_llama3_rope.gguf"},
+    {.name = "qwen2_gqa7", .gguf = "split-00001-of-00002.gguf"},
+    {.name = "qwen3_wide_heads", .tolerance_of_many_rows = 0.5, .gguf = "qwen3_wide_heads.gguf"},
 };
 
 class GoldenTest : public testing::TestWithParam<GoldenCase> {
  protected:
   void SetUp() override {
     const auto folder = GoldenData() / GetParam().name;
-    auto model = Model::Load(folder);
+    const char* gguf = GetParam().gguf;
+    auto model = Model::Load(gguf != nullptr ? GoldenData() / "gguf" / gguf : folder);
     ASSERT_TRUE(model.ok()) << model.error().message;
     model_ = std::move(*model);
     auto file = SafetensorsFile::Open(folder / GetParam().file);

@@ -243,6 +243,12 @@ Result<std::vector<float>> Weights::Vector(std::string_view name, std::int64_t s
   ESA_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {size}));
   std::vector<float> values(static_cast<std::size_t>(size));
   FindGgmlFormat(tensor->view.dtype)->widen(tensor->view.bytes.data(), size, values.data());
+  if (tensor->paired_head_dim != 0) {
+    const std::vector<float> paired = values;
+    for (std::int64_t i = 0; i < size; ++i) {
+      values[static_cast<std::size_t>(i)] = paired[static_cast<std::size_t>(RowInFile(*tensor, i))];
+    }
+  }
   memory_bytes_ += static_cast<std::uint64_t>(size) * sizeof(float);
   return values;
 }
