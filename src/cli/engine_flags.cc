@@ -36,8 +36,8 @@ CLI::Validator Size() {
 }
 
 void EngineFlags::AddTo(CLI::App* command) {
-  command->add_option("--model", model, "Folder of the model: config.json, safetensors, tokenizer")
-      ->type_name("DIR");
+  command->add_option("--model", model, "Folder with config.json, safetensors, tokenizer; or a .gguf file")
+      ->type_name("DIR|FILE");
   command->add_option("--config", config_file, "Settings as JSON or YAML; also UCM's")
       ->type_name("FILE")
       ->group(kGroup);
