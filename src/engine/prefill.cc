@@ -75,13 +75,16 @@ class PrefillPass final : public AttentionBackend {
 };
 
 Status PrefillPass::CheckLayerFits() const {
-  const std::int64_t slots = num_blocks_ * config_.num_kv_heads;
+  // Beside the layer at hand, the block that is not full of every other one: no store takes it.
+  const std::int64_t tails = prompt_ % block_tokens_ == 0 ? 0 : config_.num_layers - 1;
+  const std::int64_t slots = (num_blocks_ + tails) * config_.num_kv_heads;
   const SlicePool& pool = core_.working_set->pool();
   if (slots <= pool.num_slots()) return {};
-  return ResourceExhausted(
-      "the KV of one layer of this prompt needs " + std::to_string(slots * pool.slot_bytes()) +
-      " bytes (" + std::to_string(prompt_) + " tokens), KV memory is " +
-      std::to_string(pool.num_slots() * pool.slot_bytes()) + " bytes: give it more");
+  return ResourceExhausted("the KV of one layer of this prompt, and the ends of the others, need " +
+                           std::to_string(slots * pool.slot_bytes()) + " bytes (" +
+                           std::to_string(prompt_) + " tokens), KV memory is " +
+                           std::to_string(pool.num_slots() * pool.slot_bytes()) +
+                           " bytes: give it more");
 }
 
 // A store that takes no block (full, read-only) costs the dump, not the answer.

@@ -48,9 +48,10 @@ Result<std::uint64_t> NeededMemory(const KvGeometry& geometry, const SparseConfi
                                .head_dim = geometry.slice.head_dim};
   const std::int64_t blocks = tokens / block + 2;
   const std::int64_t kept = std::min(blocks, algorithm->ResidentBlocks(shape) + 2);
+  // The block that decode fills, and the one before, are in memory in every layer.
   const std::int64_t slots =
-      std::max(kept * geometry.slices_per_block(),
-               (blocks + kept / geometry.num_layers) * geometry.num_kv_heads);
+      std::max(kept * geometry.slices_per_block(), blocks * geometry.num_kv_heads) +
+      2 * geometry.slices_per_block();
   return static_cast<std::uint64_t>(slots * geometry.slice.slice_bytes());
 }
 

@@ -85,7 +85,8 @@ Result<Plan> MakePlan(const PlanRequest& request) {
   plan.representation_bytes = RepresentationBytes(algorithm->Representations(), geometry, blocks);
   plan.hidden_bytes = static_cast<double>(request.context * shape.hidden_size) * sizeof(float);
   plan.attended_bytes = plan.working_set_bytes;
-  plan.fits_kv_memory = std::max(plan.working_set_bytes, plan.layer_kv_bytes) <=
+  // The block that decode fills is in memory in every layer.
+  plan.fits_kv_memory = std::max(plan.working_set_bytes, plan.layer_kv_bytes) + block_bytes <=
                         static_cast<double>(engine.kv_memory_bytes);
 
   const double read = kReadPart * request.ceilings.read_bytes;
