@@ -10,7 +10,8 @@
 
 namespace esa {
 
-enum class KvDtype { kBf16, kF32 };
+// Of keys and values, in memory and on disk. kInt8: with a scale for each token and KV head.
+enum class KvDtype { kBf16, kF32, kInt8 };
 
 // kStored: as the checkpoint has them. kInt8, kInt4: made of them on load, in groups of 32 with a
 // scale each; with kInt4 the embedding and the head are int8.

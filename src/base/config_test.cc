@@ -142,7 +142,7 @@ TEST_F(ConfigFile, WrongValuesSayWhatWasFoundAndExpected) {
   EXPECT_THAT(ErrorOf("a.yaml", "block_tokens: many\n"),
               HasSubstr("block_tokens: found \"many\", expected a whole number from 2 to 4096"));
   EXPECT_THAT(ErrorOf("a.yaml", "kv_memory: 3 parsecs\n"), HasSubstr("kv_memory: size: found"));
-  EXPECT_THAT(ErrorOf("a.yaml", "kv_dtype: int8\n"), HasSubstr("expected bf16 or f32"));
+  EXPECT_THAT(ErrorOf("a.yaml", "kv_dtype: fp8\n"), HasSubstr("expected bf16 or f32 or int8"));
   EXPECT_THAT(ErrorOf("a.yaml", "store: posix\n"), HasSubstr("store: found \"posix\", expected"));
   EXPECT_THAT(ErrorOf("a.json", R"({"ucm_connector_name": "UcmTape"})"),
               HasSubstr("found \"UcmTape\", expected UcmNfsStore or UcmPipelineStore"));

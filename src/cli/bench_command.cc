@@ -58,7 +58,7 @@ Result<EngineBenchConfig> ToConfig(const BenchOptions& options) {
   engine.block_tokens = options.block_tokens;
   engine.prefill_chunk_tokens =
       std::max(engine.prefill_chunk_tokens / options.block_tokens, 1) * options.block_tokens;
-  engine.kv_dtype = options.kv_dtype == "f32" ? KvDtype::kF32 : KvDtype::kBf16;
+  engine.kv_dtype = *KvDtypeOf(options.kv_dtype);
   engine.threads = options.threads;
   engine.retrieval_threads = options.retrieval_threads;
   if (config.given_memory) {
@@ -101,19 +101,21 @@ double DecodePart(const EngineBenchResult& result, const EngineBenchRow& row) {
 
 OrderedJson ToJson(const EngineBenchConfig& config, const EngineBenchResult& result) {
   const MachineCeilings& c = result.ceilings;
-  OrderedJson json = {{"model", config.engine.model_dir},
-                      {"threads", c.threads},
-                      {"rounds", config.rounds},
-                      {"fake_kv", config.fake_kv},
-                      {"block_tokens", config.engine.block_tokens},
-                      {"kv_bytes_per_token", result.kv_bytes_per_token},
-                      {"ceilings",
-                       {{"read_bytes_per_second", c.read_bytes},
-                        {"read_bytes_per_second_one_thread", c.read_bytes_one_thread},
-                        {"f32_operations_per_second", c.f32_operations},
-                        {"f32_operations_per_second_one_thread", c.f32_operations_one_thread},
-                        {"bf16_operations_per_second", c.bf16_operations}}},
-                      {"rows", OrderedJson::array()}};
+  OrderedJson json = {
+      {"model", config.engine.model_dir},
+      {"threads", c.threads},
+      {"rounds", config.rounds},
+      {"fake_kv", config.fake_kv},
+      {"block_tokens", config.engine.block_tokens},
+      {"kv_dtype", KvDtypeNames()[static_cast<std::size_t>(config.engine.kv_dtype)]},
+      {"kv_bytes_per_token", result.kv_bytes_per_token},
+      {"ceilings",
+       {{"read_bytes_per_second", c.read_bytes},
+        {"read_bytes_per_second_one_thread", c.read_bytes_one_thread},
+        {"f32_operations_per_second", c.f32_operations},
+        {"f32_operations_per_second_one_thread", c.f32_operations_one_thread},
+        {"bf16_operations_per_second", c.bf16_operations}}},
+      {"rows", OrderedJson::array()}};
   for (const EngineBenchRow& row : result.rows) {
     json["rows"].push_back({{"depth", row.depth},
                             {"weights", WeightName(row)},
@@ -206,8 +208,8 @@ void AddBenchCommand(CLI::App* app, Action* action) {
       ->type_name("TYPE,...")
       ->check(CLI::IsMember(WeightTypeNames()))
       ->capture_default_str();
-  command->add_option("--kv-dtype", options->kv_dtype, "Number format of KV: bf16 or f32")
-      ->check(CLI::IsMember({"bf16", "f32"}))
+  command->add_option("--kv-dtype", options->kv_dtype, "Number format of KV: bf16, f32 or int8")
+      ->check(CLI::IsMember(KvDtypeNames()))
       ->capture_default_str();
   command
       ->add_option("--kv-memory", options->kv_memory,

@@ -24,6 +24,14 @@ std::string OptionsText(const Options& options) {
   return object.dump();
 }
 
+// The value whose name stands at its place.
+template <class Value>
+std::optional<Value> ValueOf(const std::vector<std::string>& names, const std::string& name) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<Value>(found - names.begin());
+}
+
 }  // namespace
 
 CLI::Validator Size() {
@@ -36,7 +44,9 @@ CLI::Validator Size() {
 }
 
 void EngineFlags::AddTo(CLI::App* command) {
-  command->add_option("--model", model, "Folder with config.json, safetensors, tokenizer; or a .gguf file")
+  command
+      ->add_option("--model", model,
+                   "Folder with config.json, safetensors, tokenizer; or a .gguf file")
       ->type_name("DIR|FILE");
   command->add_option("--config", config_file, "Settings as JSON or YAML; also UCM's")
       ->type_name("FILE")
@@ -94,8 +104,8 @@ void EngineFlags::AddNumbersTo(CLI::App* command) {
       ->group(kGroup);
   command->add_flag("--map-weights", map_weights, "Leave stored weights in their file")
       ->group(kGroup);
-  command->add_option("--kv-dtype", kv_dtype, "Number format of KV: bf16 or f32")
-      ->check(CLI::IsMember({"bf16", "f32"}))
+  command->add_option("--kv-dtype", kv_dtype, "Number format of KV: bf16, f32 or int8")
+      ->check(CLI::IsMember(KvDtypeNames()))
       ->type_name("TYPE")
       ->group(kGroup);
   command->add_option("--threads", threads, "Threads for compute; 0: all cores")
@@ -143,7 +153,7 @@ Result<EngineConfig> EngineFlags::Resolve() const {
   }
   if (weights) config.weights.type = *WeightTypeOf(*weights);
   if (map_weights) config.weights.map = true;
-  if (kv_dtype) config.kv_dtype = *kv_dtype == "f32" ? KvDtype::kF32 : KvDtype::kBf16;
+  if (kv_dtype) config.kv_dtype = *KvDtypeOf(*kv_dtype);
   if (block_tokens) config.block_tokens = *block_tokens;
   if (threads) config.threads = *threads;
   if (retrieval_threads) config.retrieval_threads = *retrieval_threads;
@@ -177,10 +187,16 @@ const std::vector<std::string>& WeightTypeNames() {
 }
 
 std::optional<WeightType> WeightTypeOf(const std::string& name) {
-  const auto& names = WeightTypeNames();
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end()) return std::nullopt;
-  return static_cast<WeightType>(found - names.begin());
+  return ValueOf<WeightType>(WeightTypeNames(), name);
+}
+
+const std::vector<std::string>& KvDtypeNames() {
+  static const std::vector<std::string> names = {"bf16", "f32", "int8"};
+  return names;
+}
+
+std::optional<KvDtype> KvDtypeOf(const std::string& name) {
+  return ValueOf<KvDtype>(KvDtypeNames(), name);
 }
 
 std::map<std::string, std::string> DescribeSettings(const EngineConfig& config) {
@@ -190,7 +206,7 @@ std::map<std::string, std::string> DescribeSettings(const EngineConfig& config) 
           {"plugins", fmt::format("{}", fmt::join(config.plugins, " "))},
           {"block_tokens", fmt::format("{}", config.block_tokens)},
           {"weights", WeightTypeNames()[static_cast<std::size_t>(config.weights.type)]},
-          {"kv_dtype", config.kv_dtype == KvDtype::kF32 ? "f32" : "bf16"},
+          {"kv_dtype", KvDtypeNames()[static_cast<std::size_t>(config.kv_dtype)]},
           {"audit", fmt::format("{} {} {}", config.audit.every, config.audit.threshold,
                                 static_cast<int>(config.audit.action))},
           {"kv_memory_bytes", fmt::format("{}", config.kv_memory_bytes)},

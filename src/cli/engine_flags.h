@@ -49,6 +49,10 @@ struct EngineFlags {
   void AddAuditTo(CLI::App* command);
 };
 
+// The names of KvDtype's values, in their order.
+const std::vector<std::string>& KvDtypeNames();
+std::optional<KvDtype> KvDtypeOf(const std::string& name);
+
 // The names of WeightType's values, in their order.
 const std::vector<std::string>& WeightTypeNames();
 std::optional<WeightType> WeightTypeOf(const std::string& name);

@@ -286,6 +286,12 @@ Result<std::unique_ptr<LLM>> LLM::Open(const EngineConfig& config) {
     }
   }
   const ModelConfig& shape = state->model->config();
+  if (config.kv_dtype == KvDtype::kInt8 &&
+      (shape.head_dim % 4 != 0 || config.block_tokens % 4 != 0)) {
+    return InvalidArgument("kv_dtype int8 needs multiples of 4, found a head_dim of " +
+                           std::to_string(shape.head_dim) + " and block_tokens of " +
+                           std::to_string(config.block_tokens));
+  }
   state->geometry = {.num_layers = shape.num_layers,
                      .num_kv_heads = shape.num_kv_heads,
                      .slice = {.block_tokens = config.block_tokens,

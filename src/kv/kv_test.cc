@@ -44,6 +44,9 @@ TEST(SliceLayout, IsPaddedToTheAlignment) {
   SliceLayout layout{.block_tokens = 128, .head_dim = 64, .dtype = KvDtype::kBf16};
   EXPECT_EQ(layout.tile_bytes(), 128 * 64 * 2);
   EXPECT_EQ(layout.slice_bytes(), 2 * 128 * 64 * 2);
+  layout.dtype = KvDtype::kInt8;
+  EXPECT_EQ(layout.slice_bytes(), 20 << 10);  // 16 KiB and a KiB of scales
+  layout.dtype = KvDtype::kBf16;
   layout.head_dim = 66;
   EXPECT_GE(layout.slice_bytes(), 2 * layout.tile_bytes());
   EXPECT_EQ(layout.slice_bytes() % kSliceAlignment, 0);

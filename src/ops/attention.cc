@@ -27,7 +27,14 @@ void SetState(float* state, int rows, AttendTask* task) {
 
 void Attend(const SliceLayout& layout, const AttendTask& task) {
   const Kernels& kernels = CurrentKernels();
-  layout.dtype == KvDtype::kBf16 ? kernels.attend_bf16(task) : kernels.attend_f32(task);
+  switch (layout.dtype) {
+    case KvDtype::kBf16:
+      return kernels.attend_bf16(task);
+    case KvDtype::kF32:
+      return kernels.attend_f32(task);
+    case KvDtype::kInt8:
+      return kernels.attend_int8(task);
+  }
 }
 
 struct DecodePart {

@@ -43,8 +43,8 @@ void BM_Decode(benchmark::State& state) {
   state.counters["GB/s"] = Giga(static_cast<double>(bytes));
 }
 BENCHMARK(BM_Decode)
-    ->ArgNames({"head_dim", "group", "threads", "f32"})
-    ->ArgsProduct({{64, 128}, {1, 2, 7, 8}, {1, 2}, {0}})
+    ->ArgNames({"head_dim", "group", "threads", "dtype"})
+    ->ArgsProduct({{64, 128}, {1, 2, 7, 8}, {1, 2}, {0, 2}})
     ->ArgsProduct({{64}, {7}, {1, 2}, {1}})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
@@ -80,9 +80,9 @@ void BM_Prefill(benchmark::State& state) {
   state.counters["GFLOP/s"] = Giga(4 * pairs * layout.head_dim);
 }
 BENCHMARK(BM_Prefill)
-    ->ArgNames({"head_dim", "group", "threads", "f32"})
+    ->ArgNames({"head_dim", "group", "threads", "dtype"})
     ->ArgsProduct({{64, 128}, {1, 2, 7}, {1, 2}, {0}})
-    ->ArgsProduct({{64}, {7}, {1, 2}, {1}})
+    ->ArgsProduct({{64}, {7}, {1, 2}, {1, 2}})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

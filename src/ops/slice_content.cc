@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -46,6 +47,54 @@ void AppendF32(const SliceLayout& layout, float* slice, int at, int count, const
   }
 }
 
+// A row's values in units of its scale; its largest magnitude is 127 of them.
+float ScaleOf(const float* row, int dim) {
+  float largest = 0;
+  for (int i = 0; i < dim; ++i) largest = std::max(largest, std::abs(row[i]));
+  return largest / 127;
+}
+
+std::int8_t InUnitsOf(float inverse_scale, float value) {
+  return static_cast<std::int8_t>(
+      std::clamp(std::nearbyint(value * inverse_scale), -127.0f, 127.0f));
+}
+
+void AppendInt8(const SliceLayout& layout, std::byte* slice, int at, int count, const float* k,
+                const float* v, std::int64_t stride) {
+  const std::int64_t tokens = layout.block_tokens;
+  const int dim = layout.head_dim;
+  auto* k_tile = reinterpret_cast<std::int8_t*>(slice);
+  std::int8_t* v_tile = k_tile + layout.tile_bytes();
+  auto* scales = reinterpret_cast<float*>(slice + 2 * layout.tile_bytes());
+  for (int t = 0; t < count; ++t) {
+    const std::int64_t token = at + t;
+    const float* key = k + t * stride;
+    const float* value = v + t * stride;
+    const float k_scale = scales[token] = ScaleOf(key, dim);
+    const float v_scale = scales[tokens + token] = ScaleOf(value, dim);
+    const float k_inverse = k_scale > 0 ? 1 / k_scale : 0;
+    const float v_inverse = v_scale > 0 ? 1 / v_scale : 0;
+    for (int i = 0; i < dim; ++i) {
+      k_tile[(i / 4 * tokens + token) * 4 + i % 4] = InUnitsOf(k_inverse, key[i]);
+      v_tile[(token / 4 * dim + i) * 4 + token % 4] = InUnitsOf(v_inverse, value[i]);
+    }
+  }
+}
+
+// The value of channel i of a token.
+float Int8At(const SliceLayout& layout, const std::byte* slice, bool value, std::int64_t token,
+             std::int64_t i) {
+  const std::int64_t tokens = layout.block_tokens;
+  const auto* tile =
+      reinterpret_cast<const std::int8_t*>(slice) + (value ? layout.tile_bytes() : 0);
+  const auto* scales = reinterpret_cast<const float*>(slice + 2 * layout.tile_bytes());
+  if (value) {
+    return static_cast<float>(tile[(token / 4 * layout.head_dim + i) * 4 + token % 4]) *
+           scales[tokens + token];
+  }
+  return static_cast<float>(tile[(i / 4 * tokens + token) * 4 + i % 4]) * scales[token];
+}
+
 // Sums over tokens are made of eight, so that they can be added as vectors: token t in sum t % 8.
 constexpr int kSums = 8;
 using Sums = std::array<float, kSums>;
@@ -73,6 +122,8 @@ void AppendToSlice(const SliceLayout& layout, std::byte* slice, int at, int coun
   ESA_CHECK(at >= 0 && count >= 0 && at + count <= layout.block_tokens);
   if (layout.dtype == KvDtype::kBf16) {
     AppendBf16(layout, reinterpret_cast<std::uint16_t*>(slice), at, count, k, v, stride);
+  } else if (layout.dtype == KvDtype::kInt8) {
+    AppendInt8(layout, slice, at, count, k, v, stride);
   } else {
     AppendF32(layout, reinterpret_cast<float*>(slice), at, count, k, v, stride);
   }
@@ -87,6 +138,8 @@ void MeanKey(const SliceLayout& layout, const std::byte* slice, int num_tokens, 
       const auto* units = reinterpret_cast<const std::uint16_t*>(slice) +
                           static_cast<std::int64_t>(i / 2) * tokens * 2 + i % 2;
       out[i] = SumOf(num_tokens, [=](int t) { return FloatFromBf16(units[2 * t]); }) / n;
+    } else if (layout.dtype == KvDtype::kInt8) {
+      out[i] = SumOf(num_tokens, [&](int t) { return Int8At(layout, slice, false, t, i); }) / n;
     } else {
       const float* row =
           reinterpret_cast<const float*>(slice) + static_cast<std::int64_t>(i) * tokens;
@@ -112,6 +165,7 @@ float KeyAt(const SliceLayout& layout, const std::byte* slice, int token, int i)
   if (layout.dtype == KvDtype::kF32) {
     return reinterpret_cast<const float*>(slice)[i * tokens + token];
   }
+  if (layout.dtype == KvDtype::kInt8) return Int8At(layout, slice, false, token, i);
   return FloatFromBf16(
       reinterpret_cast<const std::uint16_t*>(slice)[(i / 2 * tokens + token) * 2 + i % 2]);
 }
@@ -179,6 +233,10 @@ void AddValues(const SliceLayout& layout, const std::byte* slice, int token, flo
     for (std::int64_t i = 0; i < dim; ++i) sums[i] += row[i];
     return;
   }
+  if (layout.dtype == KvDtype::kInt8) {
+    for (std::int64_t i = 0; i < dim; ++i) sums[i] += Int8At(layout, slice, true, token, i);
+    return;
+  }
   const std::byte* pairs = tile + token / 2 * dim * 4;
   if (token % 2 == 0) {
     for (std::int64_t i = 0; i < dim; ++i) sums[i] += LowerOf(PairAt(pairs, i));
@@ -198,6 +256,13 @@ void SummarizeSlice(const SliceLayout& layout, const std::byte* slice, int first
   if (layout.dtype == KvDtype::kF32) {
     const float* keys = reinterpret_cast<const float*>(slice) + first;
     for (int i = 0; i < dim; ++i, keys += layout.block_tokens) SummarizeKeys(keys, count, i, out);
+  } else if (layout.dtype == KvDtype::kInt8) {
+    for (int i = 0; i < dim; ++i) {
+      for (int t = 0; t < count; ++t) {
+        scratch[static_cast<std::size_t>(t)] = Int8At(layout, slice, false, first + t, i);
+      }
+      SummarizeKeys(scratch.data(), count, i, out);
+    }
   } else {
     SummarizeBf16Keys(layout, slice, first, count, scratch.data(), out);
   }

@@ -85,7 +85,8 @@ void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
   reader->Bool("map_weights", &config->weights.map);
   reader->Bytes("kv_memory", &config->kv_memory_bytes);
   reader->Int("block_tokens", 2, 4096, &config->block_tokens);
-  ReadChoice<KvDtype>(reader, "kv_dtype", {{"bf16", KvDtype::kBf16}, {"f32", KvDtype::kF32}},
+  ReadChoice<KvDtype>(reader, "kv_dtype",
+                      {{"bf16", KvDtype::kBf16}, {"f32", KvDtype::kF32}, {"int8", KvDtype::kInt8}},
                       &config->kv_dtype);
   reader->Int("prefill_chunk_tokens", 1, 1 << 20, &config->prefill_chunk_tokens);
   reader->Int("threads", 0, 4096, &config->threads);

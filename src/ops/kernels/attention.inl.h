@@ -1,9 +1,9 @@
 // Attention of query rows over slices, for any vector width and KV type.
 // Include after one of vec_*.h.
 //
-// A `unit` is 32 bits of a tile: one f32 or a pair of bf16. With it both inner products are the
-// same product C [rows, columns] = A [rows, depth] B [depth, columns] with B a tile as it lies in
-// the slice: for scores B is K [head_dim / pack][tokens], for the output V [tokens /
+// A `unit` is 32 bits of a tile: one f32, a pair of bf16 or four int8. With it both inner products
+// are the same product C [rows, columns] = A [rows, depth] B [depth, columns] with B a tile as it
+// lies in the slice: for scores B is K [head_dim / pack][tokens], for the output V [tokens /
 // pack][head_dim]. Broadcasting a unit of A against vectors of B needs no transposition and no
 // reduction.
 //
@@ -17,11 +17,14 @@
 namespace esa {
 namespace {
 
-// A mode: kPack values a unit, kUnitFloats floats in a unit of A, B's vectors and A's broadcasts.
+// A mode: kPack values a unit, kUnitFloats floats in a unit of A, B's vectors and A's broadcasts;
+// kScaled: tokens have scales, that scores are multiplied by, and probabilities before they meet
+// the values.
 
 struct F32Mode {
   static constexpr int kPack = 1;
   static constexpr int kUnitFloats = 1;
+  static constexpr bool kScaled = false;
   using A = Floats;
   using B = Floats;
   static A Broadcast(const float* a) { return Set(*a); }
@@ -55,6 +58,29 @@ struct WidenedBf16Mode : F32Mode {
   }
 };
 
+// int8 tiles: A stays f32.
+struct Int8Mode : F32Mode {
+  static constexpr int kPack = 4;
+  static constexpr int kUnitFloats = 4;
+  static constexpr bool kScaled = true;
+  struct A {
+    Floats values[4];
+  };
+  struct B {
+    Floats values[4];
+  };
+  static A Broadcast(const float* a) { return {{Set(a[0]), Set(a[1]), Set(a[2]), Set(a[3])}}; }
+  static B Split(Floats units) {
+    return {{FloatsFromByte<0>(units), FloatsFromByte<1>(units), FloatsFromByte<2>(units),
+             FloatsFromByte<3>(units)}};
+  }
+  static Floats Dot(const A& a, const B& b, Floats acc) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) acc = MulAdd(a.values[i], b.values[i], acc);
+    return acc;
+  }
+};
+
 struct TileProduct {
   const float* a = nullptr;  // [rows, a_stride]
   int a_stride = 0;          // in floats
@@ -76,6 +102,7 @@ inline void MultiplyBlock(const TileProduct& p, int row, int column) {
   const float* a = p.a + static_cast<std::int64_t>(row) * p.a_stride;
   const float* b = p.b + column;
   const float* next = kPrefetch ? p.next_b + column : nullptr;
+  const bool partial = kVectors == 1 && p.columns - column < kLanes;
   Floats acc[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -87,7 +114,7 @@ inline void MultiplyBlock(const TileProduct& p, int row, int column) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const float* at = b + v * kLanes;
-      units[v] = Mode::Split(kVectors == 1 ? LoadFirst(at, p.columns - column, Zero()) : Load(at));
+      units[v] = Mode::Split(partial ? LoadFirst(at, p.columns - column, Zero()) : Load(at));
       if constexpr (kPrefetch) Prefetch(next + v * kLanes);
     }
 #pragma GCC unroll 8
@@ -150,6 +177,9 @@ void MultiplyPanels(const TileProduct& p) {
 
 template <class Mode>
 void Multiply(const TileProduct& p) {
+  // Four vectors of B for each that is loaded leave room for one, and rows enough to hide the time
+  // of four additions in a row.
+  if constexpr (Mode::kScaled) return MultiplyPanels<Mode, 8, 1>(p);
   if (p.rows > kWideRows && p.rows <= kTallRows) {
     MultiplyPanels<Mode, kTallRows, kTallVectors>(p);
   } else {
@@ -160,9 +190,17 @@ void Multiply(const TileProduct& p) {
 // Scores [padded] of one row, of which the first `visible` count, to probabilities in A's format,
 // in place, zero beyond `visible`. Updates the row's maximum and sum; returns by how much what was
 // accumulated so far must be multiplied.
+// With k_scales and v_scales [visible] of a mode that is kScaled.
 template <class Mode>
-float SoftmaxRow(float* row, int visible, int padded, float scale, float* max, float* sum) {
+float SoftmaxRow(float* row, int visible, int padded, float scale, const float* k_scales,
+                 const float* v_scales, float* max, float* sum) {
   constexpr int kStep = 2 * kLanes;
+  if constexpr (Mode::kScaled) {
+    for (int at = 0; at < visible; at += kLanes) {
+      const Floats scales = LoadFirst(k_scales + at, visible - at, Zero());
+      Store(row + at, Mul(Load(row + at), scales));
+    }
+  }
   const Floats lowest = Set(-__builtin_inff());
   Floats top = lowest;
   int t = 0;
@@ -178,13 +216,25 @@ float SoftmaxRow(float* row, int visible, int padded, float scale, float* max, f
   for (; t + kStep <= visible; t += kStep) {
     const Floats p0 = Exp(MulAdd(Load(row + t), factor, shift));
     const Floats p1 = Exp(MulAdd(Load(row + t + kLanes), factor, shift));
-    total = Mode::PackAndAdd(row, t, p0, p1, total);
+    if constexpr (Mode::kScaled) {
+      total = Add(total, Add(p0, p1));
+      Mode::Pack(row, t, Mul(p0, Load(v_scales + t)), Mul(p1, Load(v_scales + t + kLanes)));
+    } else {
+      total = Mode::PackAndAdd(row, t, p0, p1, total);
+    }
   }
   for (; t < padded; t += kStep) {
     const Floats p0 = Exp(MulAdd(Load(row + t), factor, shift));
     const Floats p1 = Exp(MulAdd(Load(row + t + kLanes), factor, shift));
-    total = Mode::PackAndAdd(row, t, KeepFirst(p0, visible - t),
-                             KeepFirst(p1, visible - t - kLanes), total);
+    const Floats kept0 = KeepFirst(p0, visible - t);
+    const Floats kept1 = KeepFirst(p1, visible - t - kLanes);
+    if constexpr (Mode::kScaled) {
+      total = Add(total, Add(kept0, kept1));
+      Mode::Pack(row, t, Mul(kept0, LoadFirst(v_scales + t, visible - t, Zero())),
+                 Mul(kept1, LoadFirst(v_scales + t + kLanes, visible - t - kLanes, Zero())));
+    } else {
+      total = Mode::PackAndAdd(row, t, kept0, kept1, total);
+    }
   }
   // A first maximum meets sum and accumulator of zero, for which any finite factor will do.
   const bool is_first = *max == -__builtin_inff();
@@ -235,20 +285,22 @@ void PackQueries(const AttendTask& task, const AttendBuffers& buffers) {
 template <class Mode>
 void AddValues(const AttendTask& task, const AttendBuffers& buffers, const float* v, int tokens,
                const float* next) {
-  TileProduct product = {.a = buffers.scores,
-                         .a_stride = buffers.score_stride,
-                         .b = v,
-                         .b_stride = task.head_dim,
-                         .depth = tokens / Mode::kPack,
-                         .c = task.acc,
-                         .c_stride = task.head_dim,
-                         .rows = task.num_tokens * task.group,
-                         .columns = task.head_dim,
-                         .accumulate = true,
-                         .factor = buffers.factor,
-                         .next_b = next};
+  TileProduct product = {
+      .a = buffers.scores,
+      .a_stride = buffers.score_stride,
+      .b = v,
+      .b_stride = task.head_dim,
+      .depth = Mode::kScaled ? (tokens + Mode::kPack - 1) / Mode::kPack : tokens / Mode::kPack,
+      .c = task.acc,
+      .c_stride = task.head_dim,
+      .rows = task.num_tokens * task.group,
+      .columns = task.head_dim,
+      .accumulate = true,
+      .factor = buffers.factor,
+      .next_b = next};
   Multiply<Mode>(product);
-  if (tokens % Mode::kPack == 0) return;
+  // Integers that were never written are finite, and meet probabilities of zero.
+  if (Mode::kScaled || tokens % Mode::kPack == 0) return;
   // The last unit is half a token that was never written; even times zero it could be a NaN.
   const auto* units = reinterpret_cast<const std::uint16_t*>(
       v + static_cast<std::int64_t>(product.depth) * task.head_dim);
@@ -292,6 +344,8 @@ void Attend(const AttendTask& task) {
     if (tokens == 0) continue;
     const auto* k = reinterpret_cast<const float*>(slice.data);
     const float* v = k + tile;
+    const float* k_scales = v + tile;  // of a mode that is kScaled
+    const float* v_scales = k_scales + task.block_tokens;
     const bool is_last = s + 1 == task.num_slices;
     Multiply<Mode>({.a = buffers.q,
                     .a_stride = buffers.q_stride,
@@ -304,10 +358,10 @@ void Attend(const AttendTask& task) {
                     .columns = tokens,
                     .next_b = v});
     for (int r = 0; r < rows; ++r) {
-      buffers.factor[r] =
-          SoftmaxRow<Mode>(buffers.scores + static_cast<std::int64_t>(r) * buffers.score_stride,
-                           VisibleTokens(slice, task.first_position + r / task.group),
-                           PadRow(tokens), task.scale, &task.max[r], &task.sum[r]);
+      buffers.factor[r] = SoftmaxRow<Mode>(
+          buffers.scores + static_cast<std::int64_t>(r) * buffers.score_stride,
+          VisibleTokens(slice, task.first_position + r / task.group), PadRow(tokens), task.scale,
+          k_scales, v_scales, &task.max[r], &task.sum[r]);
     }
     AddValues<Mode>(task, buffers, v, tokens,
                     is_last ? nullptr : reinterpret_cast<const float*>(task.slices[s + 1].data));

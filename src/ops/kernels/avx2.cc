@@ -14,6 +14,7 @@ namespace esa {
 constinit const Kernels kAvx2Kernels = {
     .attend_bf16 = Attend<WidenedBf16Mode>,
     .attend_f32 = Attend<F32Mode>,
+    .attend_int8 = Attend<Int8Mode>,
     .product_bf16 = MultiplyRows<WeightBf16>,
     .product_f16 = MultiplyRows<WeightF16>,
     .product_f32 = MultiplyRows<WeightF32>,

@@ -13,6 +13,7 @@ namespace {
 struct DotBf16Mode {
   static constexpr int kPack = 2;
   static constexpr int kUnitFloats = 1;
+  static constexpr bool kScaled = false;
   using A = Floats;
   using B = Floats;
   static __m512bh Pairs(Floats x) { return (__m512bh)_mm512_castps_si512(x); }

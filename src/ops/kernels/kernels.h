@@ -145,6 +145,7 @@ struct ArithmeticProbe {
 struct Kernels {
   void (*attend_bf16)(const AttendTask&);
   void (*attend_f32)(const AttendTask&);
+  void (*attend_int8)(const AttendTask&);
   void (*product_bf16)(const ProductTask&);
   void (*product_f16)(const ProductTask&);
   void (*product_f32)(const ProductTask&);

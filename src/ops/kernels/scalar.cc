@@ -30,6 +30,23 @@ struct F32Tiles {
   float V(int t, int i) const { return values[block_tokens * head_dim + t * head_dim + i]; }
 };
 
+struct Int8Tiles {
+  const std::int8_t* values;
+  int block_tokens, head_dim;
+  float Scale(int which, int t) const {
+    const int tile = block_tokens * head_dim;
+    const auto* scales = reinterpret_cast<const float*>(values + 2 * tile);
+    return scales[which * block_tokens + t];
+  }
+  float K(int t, int i) const {
+    return static_cast<float>(values[(i / 4 * block_tokens + t) * 4 + i % 4]) * Scale(0, t);
+  }
+  float V(int t, int i) const {
+    const int tile = block_tokens * head_dim;
+    return static_cast<float>(values[tile + (t / 4 * head_dim + i) * 4 + t % 4]) * Scale(1, t);
+  }
+};
+
 // One row against one slice: scores [tokens], then the online softmax.
 template <class Tiles>
 void AttendRow(const AttendTask& task, const Tiles& tiles, const float* q, int tokens, int r) {
@@ -298,6 +315,7 @@ float MulAddChains(std::int64_t rounds) {
 constinit const Kernels kScalarKernels = {
     .attend_bf16 = Attend<Bf16Tiles>,
     .attend_f32 = Attend<F32Tiles>,
+    .attend_int8 = Attend<Int8Tiles>,
     .product_bf16 = MultiplyRows<std::uint16_t, FloatFromBf16>,
     .product_f16 = MultiplyRows<std::uint16_t, FloatFromF16>,
     .product_f32 = MultiplyRows<float, F32>,

@@ -89,6 +89,13 @@ inline Floats UpperBf16(Floats pairs) {
   return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32(-65536)));
 }
 
+// Byte kByte of each lane, as a signed integer.
+template <int kByte>
+inline Floats FloatsFromByte(Floats units) {
+  const __m256i bits = _mm256_slli_epi32(_mm256_castps_si256(units), 24 - 8 * kByte);
+  return _mm256_cvtepi32_ps(_mm256_srai_epi32(bits, 24));
+}
+
 inline __m128i Load16(const std::uint16_t* p) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
 }

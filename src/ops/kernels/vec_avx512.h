@@ -86,6 +86,13 @@ inline Floats UpperBf16(Floats pairs) {
 inline __m256i LoadFirst16(const std::uint16_t* p, std::int64_t count) {
   return _mm256_maskz_loadu_epi16(FirstLanes(count), p);
 }
+// Byte kByte of each lane, as a signed integer.
+template <int kByte>
+inline Floats FloatsFromByte(Floats units) {
+  const __m512i bits = _mm512_slli_epi32(_mm512_castps_si512(units), 24 - 8 * kByte);
+  return _mm512_cvtepi32_ps(_mm512_srai_epi32(bits, 24));
+}
+
 inline Floats FromBf16(__m256i x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
 }

@@ -1,7 +1,8 @@
-// What weights in int8 and int4 cost, against the same model with the weights it was stored with:
-// mean Kullback-Leibler divergence of the next token's distribution, and how often the most
-// probable token stays. Both ways of a product are measured: of many rows, where integers are
-// widened, and of few, where activations are rounded too. docs/quantization.md has the figures.
+// What weights in int8 and int4 cost, and KV in int8, against the same model with the weights it
+// was stored with and KV in f32: mean Kullback-Leibler divergence of the next token's distribution,
+// and how often the most probable token stays. Both ways of a product are measured: of many rows,
+// where integers are widened, and of few, where activations are rounded too. docs/quantization.md
+// has the figures.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -21,13 +22,14 @@ struct Quality {
   double same_top = 0;    // part of the positions
 };
 
-std::unique_ptr<LLM> OpenModel(const std::string& folder, WeightType type, int block_tokens) {
+std::unique_ptr<LLM> OpenModel(const std::string& folder, WeightType type, int block_tokens,
+                               KvDtype kv_dtype = KvDtype::kF32) {
   EngineConfig config{.model_dir = folder};
   config.weights.type = type;
   config.kv_memory_bytes = 64u << 20;
   config.block_tokens = block_tokens;
   config.prefill_chunk_tokens = block_tokens;
-  config.kv_dtype = KvDtype::kF32;
+  config.kv_dtype = kv_dtype;
   config.sparse = {.name = "dense"};
   auto llm = LLM::Open(config);
   EXPECT_TRUE(llm.ok()) << llm.error().message;
@@ -89,7 +91,28 @@ void CheckModel(const std::string& folder, const std::vector<std::int32_t>& toke
   }
 }
 
-TEST(WeightQualityTest, EmbeddedModel) {
+void CheckKv(const std::string& folder, const std::vector<std::int32_t>& tokens) {
+  const auto exact = OpenModel(folder, WeightType::kStored, 64);
+  ASSERT_NE(exact, nullptr);
+  const auto expected = exact->Logits(tokens);
+  ASSERT_TRUE(expected.ok()) << expected.error().message;
+  for (const KvDtype dtype : {KvDtype::kBf16, KvDtype::kInt8}) {
+    const auto llm = OpenModel(folder, WeightType::kStored, 64, dtype);
+    ASSERT_NE(llm, nullptr);
+    const auto logits = llm->Logits(tokens);
+    ASSERT_TRUE(logits.ok()) << logits.error().message;
+    const Quality quality =
+        Compare(*expected, *logits, static_cast<std::size_t>(llm->vocab_size()));
+    std::printf("%s, KV in %s: divergence %.6f, same token %.1f%%, %.0f%% of f32's bytes\n",
+                folder.c_str(), dtype == KvDtype::kBf16 ? "bf16" : "int8", quality.divergence,
+                100 * quality.same_top,
+                100.0 * static_cast<double>(llm->kv_bytes_per_token()) /
+                    static_cast<double>(exact->kv_bytes_per_token()));
+    EXPECT_LT(quality.divergence, dtype == KvDtype::kBf16 ? 1e-3 : 5e-3);
+  }
+}
+
+TEST(QuantizationTest, EmbeddedModel) {
   const std::string folder = ESA_SOURCE_DIR "/models/esa-needle";
   const auto llm = OpenModel(folder, WeightType::kStored, 64);
   ASSERT_NE(llm, nullptr);
@@ -98,9 +121,10 @@ TEST(WeightQualityTest, EmbeddedModel) {
       llm->Generate({&prompt, 1}, {.max_tokens = 400, .temperature = 1, .ignore_eos = true});
   ASSERT_TRUE(done.ok()) << done.error().message;
   CheckModel(folder, done->front().token_ids, 1e-3, 0.1);
+  CheckKv(folder, done->front().token_ids);
 }
 
-TEST(WeightQualityTest, Stories260K) {
+TEST(QuantizationTest, Stories260K) {
   const char* named = std::getenv("ESA_TEST_DATA");
   const std::filesystem::path folder =
       std::filesystem::path(named != nullptr ? named : ESA_SOURCE_DIR "/../shared/data") /
@@ -110,6 +134,7 @@ TEST(WeightQualityTest, Stories260K) {
   std::vector<std::int32_t> tokens;
   for (std::int32_t token; file >> token;) tokens.push_back(token);
   CheckModel(folder / "hf_converted", tokens, 1e-3, 0.1);
+  CheckKv(folder / "hf_converted", tokens);
 }
 
 }  // namespace
