@@ -50,26 +50,9 @@ std::unique_ptr<std::byte[], Free> HugePages(std::int64_t bytes) {
   return memory;
 }
 
-// Asks for memory ahead, as the kernels do: processors do not by themselves get all there is.
-std::uint64_t ReadAll(const std::byte* data, int threads) {
-  std::uint64_t total = 0;
-#pragma omp parallel for num_threads(threads) reduction(+ : total)
-  for (std::int64_t at = 0; at < kReadBytes; at += kReadPiece) {
-    std::uint64_t sums[8] = {};
-    for (std::int64_t i = 0; i < kReadPiece; i += 64) {
-      __builtin_prefetch(data + at + i + (8 << 10));
-      std::uint64_t words[8];
-      std::memcpy(words, data + at + i, sizeof(words));
-      for (int j = 0; j < 8; ++j) sums[j] += words[j];
-    }
-    for (const std::uint64_t sum : sums) total += sum;
-  }
-  return total;
-}
-
 double ReadRate(const std::byte* data, int threads) {
   volatile std::uint64_t sink = 0;
-  return kReadBytes / MedianSeconds([&] { sink = sink + ReadAll(data, threads); });
+  return kReadBytes / MedianSeconds([&] { sink = sink + ReadMemory(data, kReadBytes, threads); });
 }
 
 double ArithmeticRate(const ArithmeticProbe& probe, int threads) {
@@ -85,6 +68,23 @@ double ArithmeticRate(const ArithmeticProbe& probe, int threads) {
 }
 
 }  // namespace
+
+// Processors do not by themselves get all there is.
+std::uint64_t ReadMemory(const std::byte* data, std::int64_t bytes, int threads) {
+  std::uint64_t total = 0;
+#pragma omp parallel for num_threads(threads) reduction(+ : total)
+  for (std::int64_t at = 0; at < bytes; at += kReadPiece) {
+    std::uint64_t sums[8] = {};
+    for (std::int64_t i = 0; i < kReadPiece; i += 64) {
+      __builtin_prefetch(data + at + i + (8 << 10));
+      std::uint64_t words[8];
+      std::memcpy(words, data + at + i, sizeof(words));
+      for (int j = 0; j < 8; ++j) sums[j] += words[j];
+    }
+    for (const std::uint64_t sum : sums) total += sum;
+  }
+  return total;
+}
 
 MachineCeilings MeasureCeilings(int threads) {
   const Kernels& kernels = CurrentKernels();

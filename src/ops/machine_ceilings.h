@@ -1,6 +1,8 @@
 // What this machine reaches at most, measured: the figures that a benchmark's are set beside.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace esa {
@@ -19,6 +21,10 @@ struct MachineCeilings {
 // With so many OpenMP threads; 0: as many as the caller's next parallel region has. Takes about a
 // second. Medians of some rounds.
 MachineCeilings MeasureCeilings(int threads);
+
+// Reads all of it with so many threads, asking for memory ahead as the kernels do; the result means
+// nothing. `bytes`: a multiple of a MiB.
+std::uint64_t ReadMemory(const std::byte* data, std::int64_t bytes, int threads);
 
 // "2 threads: 31.2 GB/s read (1: 22.0), 228 GFLOP/s in f32 (1: 115), 457 in bf16".
 std::string CeilingsText(const MachineCeilings& ceilings);

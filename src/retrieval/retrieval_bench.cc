@@ -12,6 +12,7 @@
 #include <random>
 #include <vector>
 
+#include "ops/machine_ceilings.h"
 #include "ops/retrieval_kernels.h"
 #include "ops/testing/bench.h"
 #include "retrieval/block_scores.h"
@@ -38,24 +39,6 @@ double Median(std::vector<double> values) {
   const auto middle = values.begin() + std::ssize(values) / 2;
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
-}
-
-// Asks for memory ahead, as the kernels do: processors do not by themselves get all there is.
-std::uint64_t ReadAll(const std::byte* data, std::int64_t bytes, int threads) {
-  constexpr std::int64_t kPiece = 1 << 20;
-  std::uint64_t total = 0;
-#pragma omp parallel for num_threads(threads) reduction(+ : total)
-  for (std::int64_t at = 0; at < bytes; at += kPiece) {
-    std::uint64_t sums[8] = {};
-    for (std::int64_t i = 0; i < kPiece; i += 64) {
-      __builtin_prefetch(data + at + i + (8 << 10));
-      std::uint64_t words[8];
-      std::memcpy(words, data + at + i, sizeof(words));
-      for (int j = 0; j < 8; ++j) sums[j] += words[j];
-    }
-    for (const std::uint64_t sum : sums) total += sum;
-  }
-  return total;
 }
 
 // A chain of additions on each thread.
@@ -142,8 +125,8 @@ void BM_Retrieval(benchmark::State& state) {
   std::vector<double> read, own, ratio, reference, cores;
   for (auto _ : state) {
     for (int round = 0; round < kRounds; ++round) {
-      read.push_back(
-          Seconds([&] { benchmark::DoNotOptimize(ReadAll(rows.data(), rows.bytes(), threads)); }));
+      read.push_back(Seconds(
+          [&] { benchmark::DoNotOptimize(ReadMemory(rows.data(), rows.bytes(), threads)); }));
       own.push_back(Seconds([&] { retrieval.Run(rows.view(), request); }));
       ratio.push_back(read.back() / own.back());
       reference.push_back(Seconds(

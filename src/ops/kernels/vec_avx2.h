@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "ops/kernels/vec_rows.h"
+
 namespace esa {
 namespace {
 
@@ -158,27 +160,6 @@ inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
       _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
 }
 
-// The rows of a panel of weights, a lane each.
-using RowInts = __m256i;
-using RowFloats = __m256;
-inline RowFloats ZeroRows() { return _mm256_setzero_ps(); }
-inline RowFloats LoadRowScales(const std::uint16_t* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-inline RowFloats MulAddRows(RowInts dots, RowFloats scales, float scale, RowFloats acc) {
-  const RowFloats both = _mm256_mul_ps(scales, _mm256_set1_ps(scale));
-  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), both, acc);
-}
-// The first `count` rows, with `bias` added where there is one.
-inline void StoreRows(float* y, std::int64_t count, RowFloats acc, const float* bias) {
-  if (count >= 8) {
-    if (bias != nullptr) acc = _mm256_add_ps(acc, _mm256_loadu_ps(bias));
-    return _mm256_storeu_ps(y, acc);
-  }
-  alignas(32) float lanes[8];
-  _mm256_store_ps(lanes, acc);
-  for (std::int64_t r = 0; r < count; ++r) y[r] = lanes[r] + (bias != nullptr ? bias[r] : 0.0f);
-}
 inline __m256i FourOfX(const std::int8_t* x) {
   std::int32_t bytes;
   __builtin_memcpy(&bytes, x, sizeof(bytes));
@@ -223,11 +204,6 @@ inline void StoreInt8(std::int8_t* p, Floats x) {
   const __m128i shorts =
       _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256(ints, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(shorts, shorts));
-}
-inline __m128 FourFromInt8(const std::int8_t* p) {
-  std::int32_t bytes;
-  __builtin_memcpy(&bytes, p, sizeof(bytes));
-  return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes)));
 }
 
 // Integers in the order of the values, zero for NaN. Minus zero equals zero.
