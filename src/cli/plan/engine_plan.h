@@ -43,7 +43,7 @@ struct Plan {
   bool fits_kv_memory = false;  // working set and one layer's KV fit in kv_memory_bytes
 };
 
-// Of the ceilings, what the engine gets of them: bench/ and docs/planning.md say where from.
+// Of the ceilings, what the engine gets of them, as esa bench finds: 0.73 to 0.88 and 0.5 to 0.72.
 inline constexpr double kReadPart = 0.8;
 inline constexpr double kArithmeticPart = 0.6;
 
