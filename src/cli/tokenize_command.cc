@@ -62,7 +62,9 @@ int Tokenize(const TokenizeOptions& options) {
 void AddTokenizeCommand(CLI::App* app, Action* action) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app->add_subcommand("tokenize", "Turn lines of text into token ids");
-  command->add_option("--model", options->model, "Folder with a tokenizer.json, or that file")
+  command
+      ->add_option("--model", options->model,
+                   "Folder with a tokenizer.json, that file, or a .gguf file")
       ->type_name("DIR")
       ->required();
   command->add_option("--jsonl", options->jsonl, "Lines {\"text\": \"...\"}")

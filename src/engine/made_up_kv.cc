@@ -1,18 +1,13 @@
 #include "engine/made_up_kv.h"
 
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
 #include "base/status_macros.h"
+#include "base/zeroed_pages.h"
 #include "ops/attention.h"
 
 namespace esa {
 namespace {
-
-struct Free {
-  void operator()(std::byte* data) const { std::free(data); }
-};
 
 // xorshift64*: S. Vigna, An experimental exploration of Marsaglia's xorshift generators, 2016.
 class Random {
@@ -35,8 +30,7 @@ class MadeUpBlock {
  public:
   explicit MadeUpBlock(const KvGeometry& geometry)
       : geometry_(geometry),
-        bytes_(static_cast<std::byte*>(
-            std::aligned_alloc(kSliceAlignment, static_cast<std::size_t>(geometry.block_bytes())))),
+        bytes_(static_cast<std::size_t>(geometry.block_bytes())),
         means_(static_cast<std::size_t>(geometry.slices_per_block() * geometry.slice.head_dim)) {}
 
   void Fill(std::uint64_t seed) {
@@ -67,11 +61,11 @@ class MadeUpBlock {
   }
 
  private:
-  std::byte* Slice(int slice) { return bytes_.get() + slice * geometry_.slice.slice_bytes(); }
+  std::byte* Slice(int slice) { return bytes_.data() + slice * geometry_.slice.slice_bytes(); }
   float* Mean(int slice) { return means_.data() + slice * geometry_.slice.head_dim; }
 
   KvGeometry geometry_;
-  std::unique_ptr<std::byte[], Free> bytes_;
+  ZeroedPages bytes_;
   std::vector<float> means_;
 };
 

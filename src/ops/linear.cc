@@ -30,8 +30,6 @@ struct Activations {
   const std::int32_t* sums = nullptr;   // [m, groups]
 };
 
-std::int64_t GroupsOf(std::int64_t cols) { return (cols + kGroupValues - 1) / kGroupValues; }
-
 Activations Rounded(const float* x, std::int64_t m, std::int64_t cols) {
   thread_local Scratch kept;
   const std::int64_t groups = GroupsOf(cols);

@@ -2,17 +2,14 @@
 
 #include <fmt/format.h>
 #include <omp.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <vector>
 
+#include "base/zeroed_pages.h"
 #include "ops/kernels/kernels.h"
 
 namespace esa {
@@ -34,20 +31,6 @@ double MedianSeconds(Op op) {
   }
   std::nth_element(seconds.begin(), seconds.begin() + kRounds / 2, seconds.end());
   return seconds[kRounds / 2];
-}
-
-struct Free {
-  void operator()(std::byte* data) const { std::free(data); }
-};
-
-std::unique_ptr<std::byte[], Free> HugePages(std::int64_t bytes) {
-  constexpr std::size_t kHugePage = 2 << 20;
-  std::unique_ptr<std::byte[], Free> memory(
-      static_cast<std::byte*>(std::aligned_alloc(kHugePage, static_cast<std::size_t>(bytes))));
-  if (!memory) throw std::bad_alloc();
-  madvise(memory.get(), static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
-  std::memset(memory.get(), 1, static_cast<std::size_t>(bytes));
-  return memory;
 }
 
 double ReadRate(const std::byte* data, int threads) {
@@ -88,10 +71,11 @@ std::uint64_t ReadMemory(const std::byte* data, std::int64_t bytes, int threads)
 
 MachineCeilings MeasureCeilings(int threads) {
   const Kernels& kernels = CurrentKernels();
-  const auto memory = HugePages(kReadBytes);
+  const ZeroedPages memory(kReadBytes);
+  std::memset(memory.data(), 1, memory.size());
   MachineCeilings ceilings{.threads = threads > 0 ? threads : omp_get_max_threads()};
-  ceilings.read_bytes = ReadRate(memory.get(), ceilings.threads);
-  ceilings.read_bytes_one_thread = ReadRate(memory.get(), 1);
+  ceilings.read_bytes = ReadRate(memory.data(), ceilings.threads);
+  ceilings.read_bytes_one_thread = ReadRate(memory.data(), 1);
   ceilings.f32_operations = ArithmeticRate(kernels.probe_f32, ceilings.threads);
   ceilings.f32_operations_one_thread = ArithmeticRate(kernels.probe_f32, 1);
   ceilings.bf16_operations = ArithmeticRate(kernels.probe_bf16, ceilings.threads);

@@ -12,8 +12,6 @@ namespace {
 
 static_assert(kQuantizedRows == kPanelRows);
 
-std::int64_t GroupsOf(std::int64_t cols) { return (cols + kGroupValues - 1) / kGroupValues; }
-
 // The value of largest magnitude, of `count`; zero for none.
 float Extreme(const float* x, std::int64_t count) {
   float extreme = 0;

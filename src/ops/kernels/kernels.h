@@ -68,11 +68,15 @@ inline constexpr std::int64_t kGroupValues = 32;  // values of a row that share 
 inline constexpr std::int64_t kPanelRows = 8;
 inline constexpr std::int64_t kPanelAlignment = 64;
 
-inline std::int64_t PanelScaleBytes(std::int64_t groups) {
+// Of a row of `cols` values. Static, as the two below: each source has to keep its own code.
+static inline std::int64_t GroupsOf(std::int64_t cols) {
+  return (cols + kGroupValues - 1) / kGroupValues;
+}
+static inline std::int64_t PanelScaleBytes(std::int64_t groups) {
   const std::int64_t bytes = groups * kPanelRows * 2;
   return (bytes + kPanelAlignment - 1) / kPanelAlignment * kPanelAlignment;
 }
-inline std::int64_t PanelBytes(std::int64_t groups, bool int4) {
+static inline std::int64_t PanelBytes(std::int64_t groups, bool int4) {
   return PanelScaleBytes(groups) + groups * kPanelRows * kGroupValues / (int4 ? 2 : 1);
 }
 
