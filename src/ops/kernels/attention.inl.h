@@ -18,18 +18,23 @@ namespace esa {
 namespace {
 
 // A mode: kPack values a unit, kUnitFloats floats in a unit of A, B's vectors and A's broadcasts;
-// kScaled: tokens have scales, that scores are multiplied by, and probabilities before they meet
-// the values.
+// a unit's product is the sum of kTerms multiplications. kScaled: tokens have scales, that scores
+// are multiplied by, and probabilities before they meet the values.
 
 struct F32Mode {
   static constexpr int kPack = 1;
   static constexpr int kUnitFloats = 1;
+  static constexpr int kTerms = 1;
   static constexpr bool kScaled = false;
-  using A = Floats;
-  using B = Floats;
-  static A Broadcast(const float* a) { return Set(*a); }
-  static B Split(Floats units) { return units; }
-  static Floats Dot(A a, B b, Floats acc) { return MulAdd(a, b, acc); }
+  template <int kTerm>
+  static Floats A(const float* a) {
+    return Set(a[kTerm]);
+  }
+  template <int kTerm>
+  static Floats B(Floats units) {
+    return units;
+  }
+  static Floats Dot(Floats a, Floats b, Floats acc) { return MulAdd(a, b, acc); }
   // Two vectors of values into A's format at `row` + at; returns what to add to their sum.
   static void Pack(float* row, int at, Floats x0, Floats x1) {
     Store(row + at, x0);
@@ -45,16 +50,10 @@ struct F32Mode {
 struct WidenedBf16Mode : F32Mode {
   static constexpr int kPack = 2;
   static constexpr int kUnitFloats = 2;
-  struct A {
-    Floats lower, upper;
-  };
-  struct B {
-    Floats lower, upper;
-  };
-  static A Broadcast(const float* a) { return {Set(a[0]), Set(a[1])}; }
-  static B Split(Floats units) { return {LowerBf16(units), UpperBf16(units)}; }
-  static Floats Dot(A a, B b, Floats acc) {
-    return MulAdd(a.upper, b.upper, MulAdd(a.lower, b.lower, acc));
+  static constexpr int kTerms = 2;
+  template <int kTerm>
+  static Floats B(Floats units) {
+    return kTerm == 0 ? LowerBf16(units) : UpperBf16(units);
   }
 };
 
@@ -62,24 +61,15 @@ struct WidenedBf16Mode : F32Mode {
 struct Int8Mode : F32Mode {
   static constexpr int kPack = 4;
   static constexpr int kUnitFloats = 4;
+  static constexpr int kTerms = 4;
   static constexpr bool kScaled = true;
-  struct A {
-    Floats values[4];
-  };
-  struct B {
-    Floats values[4];
-  };
-  static A Broadcast(const float* a) { return {{Set(a[0]), Set(a[1]), Set(a[2]), Set(a[3])}}; }
-  static B Split(Floats units) {
-    return {{FloatsFromByte<0>(units), FloatsFromByte<1>(units), FloatsFromByte<2>(units),
-             FloatsFromByte<3>(units)}};
-  }
-  static Floats Dot(const A& a, const B& b, Floats acc) {
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) acc = MulAdd(a.values[i], b.values[i], acc);
-    return acc;
+  template <int kTerm>
+  static Floats B(Floats units) {
+    return FloatsFromByte<kTerm>(units);
   }
 };
+
+inline constexpr int kLineFloats = 16;  // of a cache line
 
 struct TileProduct {
   const float* a = nullptr;  // [rows, a_stride]
@@ -96,36 +86,60 @@ struct TileProduct {
   const float* next_b = nullptr;  // a tile of B's size that will be read soon, or null
 };
 
+// Adds to acc [kSets][kRows][kVectors], to set kTerm % kSets, term kTerm of a unit's products and
+// those that follow.
+template <class Mode, int kTerm, int kSets, int kRows, int kVectors>
+inline void AddTerms(const Floats (&units)[kVectors], const float* a, int a_stride,
+                     Floats (&acc)[kSets][kRows][kVectors]) {
+  Floats b[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) b[v] = Mode::template B<kTerm>(units[v]);
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    const Floats ar = Mode::template A<kTerm>(a + r * a_stride);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      Floats& sum = acc[kTerm % kSets][r][v];
+      sum = Mode::Dot(ar, b[v], sum);
+    }
+  }
+  if constexpr (kTerm + 1 < Mode::kTerms) AddTerms<Mode, kTerm + 1>(units, a, a_stride, acc);
+}
+
 // kVectors == 1: the vector may be partial, at the end of the columns.
 template <class Mode, int kRows, int kVectors, bool kPrefetch>
 inline void MultiplyBlock(const TileProduct& p, int row, int column) {
+  // Sums that are too few to hide the time of an addition are halved.
+  constexpr int kSets = Mode::kTerms > 1 && 2 * kRows * kVectors <= kMaxSums ? 2 : 1;
   const float* a = p.a + static_cast<std::int64_t>(row) * p.a_stride;
   const float* b = p.b + column;
-  const float* next = kPrefetch ? p.next_b + column : nullptr;
+  // Line by line, whatever the order in which the tile will be read.
+  const float* next = kPrefetch ? p.next_b + static_cast<std::int64_t>(column) * p.depth : nullptr;
   const bool partial = kVectors == 1 && p.columns - column < kLanes;
-  Floats acc[kRows][kVectors];
+  Floats acc[kSets][kRows][kVectors];
+#pragma GCC unroll 2
+  for (int s = 0; s < kSets; ++s) {
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) acc[r][v] = Zero();
+      for (int v = 0; v < kVectors; ++v) acc[s][r][v] = Zero();
+    }
   }
   for (int k = 0; k < p.depth; ++k) {
-    typename Mode::B units[kVectors];
+    Floats units[kVectors];
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const float* at = b + v * kLanes;
-      units[v] = Mode::Split(partial ? LoadFirst(at, p.columns - column, Zero()) : Load(at));
-      if constexpr (kPrefetch) Prefetch(next + v * kLanes);
+      units[v] = partial ? LoadFirst(at, p.columns - column, Zero()) : Load(at);
     }
+    if constexpr (kPrefetch) {
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const typename Mode::A ar = Mode::Broadcast(a + r * p.a_stride);
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = Mode::Dot(ar, units[v], acc[r][v]);
+      for (int at = 0; at < kVectors * kLanes; at += kLineFloats) Prefetch(next + at);
+      next += kVectors * kLanes;
     }
+    AddTerms<Mode, 0>(units, a, p.a_stride, acc);
     a += Mode::kUnitFloats;
     b += p.b_stride;
-    if constexpr (kPrefetch) next += p.b_stride;
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -133,13 +147,18 @@ inline void MultiplyBlock(const TileProduct& p, int row, int column) {
     const Floats factor = Set(p.factor != nullptr ? p.factor[row + r] : 1.0f);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const std::int64_t count = kVectors == 1 ? p.columns - column : kLanes;
       float* at = c + v * kLanes;
+      Floats sum = acc[0][r][v];
+      if constexpr (kSets == 2) sum = Add(sum, acc[1][r][v]);
       // Added at the end, not accumulated into: the error grows with the number of slices and
       // with the tokens of a slice, not with their product.
-      const Floats sum =
-          p.accumulate ? MulAdd(LoadFirst(at, count, Zero()), factor, acc[r][v]) : acc[r][v];
-      StoreFirst(at, count, sum);
+      if (partial) {
+        const std::int64_t count = p.columns - column;
+        const Floats before = p.accumulate ? LoadFirst(at, count, Zero()) : Zero();
+        StoreFirst(at, count, MulAdd(before, factor, sum));
+      } else {
+        Store(at, p.accumulate ? MulAdd(Load(at), factor, sum) : sum);
+      }
     }
   }
 }

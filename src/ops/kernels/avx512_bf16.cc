@@ -13,13 +13,20 @@ namespace {
 struct DotBf16Mode {
   static constexpr int kPack = 2;
   static constexpr int kUnitFloats = 1;
+  static constexpr int kTerms = 1;
   static constexpr bool kScaled = false;
-  using A = Floats;
-  using B = Floats;
   static __m512bh Pairs(Floats x) { return (__m512bh)_mm512_castps_si512(x); }
-  static A Broadcast(const float* a) { return Set(*a); }
-  static B Split(Floats units) { return units; }
-  static Floats Dot(A a, B b, Floats acc) { return _mm512_dpbf16_ps(acc, Pairs(b), Pairs(a)); }
+  template <int kTerm>
+  static Floats A(const float* a) {
+    return Set(*a);
+  }
+  template <int kTerm>
+  static Floats B(Floats units) {
+    return units;
+  }
+  static Floats Dot(Floats a, Floats b, Floats acc) {
+    return _mm512_dpbf16_ps(acc, Pairs(b), Pairs(a));
+  }
   static __m512i Round(Floats x0, Floats x1) { return (__m512i)_mm512_cvtne2ps_pbh(x1, x0); }
   static void Pack(float* row, int at, Floats x0, Floats x1) {
     _mm512_storeu_si512(row + at / 2, Round(x0, x1));

@@ -19,6 +19,7 @@ inline constexpr int kWideRows = 4;
 inline constexpr int kWideVectors = 2;
 inline constexpr int kTallRows = 4;
 inline constexpr int kTallVectors = 2;
+inline constexpr int kMaxSums = 12;
 
 inline __m256i FirstLanes(std::int64_t count) {
   const int lanes = count >= kLanes ? kLanes : count <= 0 ? 0 : static_cast<int>(count);

@@ -21,6 +21,7 @@ inline constexpr int kWideRows = 6;
 inline constexpr int kWideVectors = 4;
 inline constexpr int kTallRows = 8;
 inline constexpr int kTallVectors = 2;
+inline constexpr int kMaxSums = 24;
 
 inline __mmask16 FirstLanes(std::int64_t count) {
   if (count >= kLanes) return 0xffff;
