@@ -26,6 +26,10 @@ struct F32Mode {
   static constexpr int kUnitFloats = 1;
   static constexpr int kTerms = 1;
   static constexpr bool kScaled = false;
+  using Sum = Floats;
+  static Sum ZeroSum() { return Zero(); }
+  static Sum AddSums(Sum a, Sum b) { return Add(a, b); }
+  static Floats ToFloats(Sum sum) { return sum; }
   template <int kTerm>
   static Floats A(const float* a) {
     return Set(a[kTerm]);
@@ -34,7 +38,7 @@ struct F32Mode {
   static Floats B(Floats units) {
     return units;
   }
-  static Floats Dot(Floats a, Floats b, Floats acc) { return MulAdd(a, b, acc); }
+  static Sum Dot(Floats a, Floats b, Sum sum) { return MulAdd(a, b, sum); }
   // Two vectors of values into A's format at `row` + at; returns what to add to their sum.
   static void Pack(float* row, int at, Floats x0, Floats x1) {
     Store(row + at, x0);
@@ -57,15 +61,40 @@ struct WidenedBf16Mode : F32Mode {
   }
 };
 
-// int8 tiles: A stays f32.
-struct Int8Mode : F32Mode {
+// int8 tiles: A is integers of 16 bits in units of its row's, products are summed as integers. A
+// unit of A is the values that meet the even bytes of B's unit, then those that meet the odd ones.
+struct Int8Mode {
   static constexpr int kPack = 4;
-  static constexpr int kUnitFloats = 4;
-  static constexpr int kTerms = 4;
+  static constexpr int kUnitFloats = 2;
+  static constexpr int kTerms = 2;
   static constexpr bool kScaled = true;
+  using Sum = Ints;
+  static Sum ZeroSum() { return ZeroInts(); }
+  static Sum AddSums(Sum a, Sum b) { return AddInts(a, b); }
+  static Floats ToFloats(Sum sum) { return FloatsFromInts(sum); }
   template <int kTerm>
-  static Floats B(Floats units) {
-    return FloatsFromByte<kTerm>(units);
+  static Ints A(const float* a) {
+    return BitsOf(Set(a[kTerm]));
+  }
+  template <int kTerm>
+  static Ints B(Floats units) {
+    return kTerm == 0 ? EvenBytes(units) : OddBytes(units);
+  }
+  static Sum Dot(Ints a, Ints b, Sum sum) {
+    sum = AddProducts(a, b, sum);
+    // Products are not to be added to each other first: it takes more registers than there are.
+    asm("" : "+x"(sum));
+    return sum;
+  }
+  // x0, x1: whole numbers of at most Largest().
+  static void Pack(float* row, int at, Floats x0, Floats x1) {
+    StoreEvenOddInt16(row + at / 2, x0, x1);
+  }
+  // The largest magnitude of A for which the sum of `depth` values' products cannot overflow.
+  static float Largest(int depth) {
+    constexpr int kLargestInt = 0x7fffffff;
+    const int largest = kLargestInt / 128 / depth;
+    return static_cast<float>(largest < 0x7fff ? largest : 0x7fff);
   }
 };
 
@@ -83,6 +112,8 @@ struct TileProduct {
   int columns = 0;
   bool accumulate = false;        // add to C times factor[row], or overwrite it
   const float* factor = nullptr;  // [rows]; null: ones
+  const float* unit = nullptr;    // [rows], of A; of a mode that is kScaled
+  const float* scales = nullptr;  // [columns], of B, likewise; null: ones
   const float* next_b = nullptr;  // a tile of B's size that will be read soon, or null
 };
 
@@ -90,16 +121,16 @@ struct TileProduct {
 // those that follow.
 template <class Mode, int kTerm, int kSets, int kRows, int kVectors>
 inline void AddTerms(const Floats (&units)[kVectors], const float* a, int a_stride,
-                     Floats (&acc)[kSets][kRows][kVectors]) {
-  Floats b[kVectors];
+                     typename Mode::Sum (&acc)[kSets][kRows][kVectors]) {
+  decltype(Mode::template B<kTerm>(units[0])) b[kVectors];
 #pragma GCC unroll 8
   for (int v = 0; v < kVectors; ++v) b[v] = Mode::template B<kTerm>(units[v]);
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    const Floats ar = Mode::template A<kTerm>(a + r * a_stride);
+    const auto ar = Mode::template A<kTerm>(a + r * a_stride);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      Floats& sum = acc[kTerm % kSets][r][v];
+      typename Mode::Sum& sum = acc[kTerm % kSets][r][v];
       sum = Mode::Dot(ar, b[v], sum);
     }
   }
@@ -110,19 +141,20 @@ inline void AddTerms(const Floats (&units)[kVectors], const float* a, int a_stri
 template <class Mode, int kRows, int kVectors, bool kPrefetch>
 inline void MultiplyBlock(const TileProduct& p, int row, int column) {
   // Sums that are too few to hide the time of an addition are halved.
-  constexpr int kSets = Mode::kTerms > 1 && 2 * kRows * kVectors <= kMaxSums ? 2 : 1;
+  constexpr int kSets =
+      Mode::kTerms > 1 && !Mode::kScaled && 2 * kRows * kVectors <= kMaxSums ? 2 : 1;
   const float* a = p.a + static_cast<std::int64_t>(row) * p.a_stride;
   const float* b = p.b + column;
   // Line by line, whatever the order in which the tile will be read.
   const float* next = kPrefetch ? p.next_b + static_cast<std::int64_t>(column) * p.depth : nullptr;
   const bool partial = kVectors == 1 && p.columns - column < kLanes;
-  Floats acc[kSets][kRows][kVectors];
+  typename Mode::Sum acc[kSets][kRows][kVectors];
 #pragma GCC unroll 2
   for (int s = 0; s < kSets; ++s) {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) acc[s][r][v] = Zero();
+      for (int v = 0; v < kVectors; ++v) acc[s][r][v] = Mode::ZeroSum();
     }
   }
   for (int k = 0; k < p.depth; ++k) {
@@ -148,8 +180,16 @@ inline void MultiplyBlock(const TileProduct& p, int row, int column) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       float* at = c + v * kLanes;
-      Floats sum = acc[0][r][v];
-      if constexpr (kSets == 2) sum = Add(sum, acc[1][r][v]);
+      typename Mode::Sum total = acc[0][r][v];
+      if constexpr (kSets == 2) total = Mode::AddSums(total, acc[1][r][v]);
+      Floats sum = Mode::ToFloats(total);
+      if constexpr (Mode::kScaled) {
+        sum = Mul(sum, Set(p.unit[row + r]));
+        if (p.scales != nullptr) {
+          const float* scales = p.scales + column + v * kLanes;
+          sum = Mul(sum, partial ? LoadFirst(scales, p.columns - column, Zero()) : Load(scales));
+        }
+      }
       // Added at the end, not accumulated into: the error grows with the number of slices and
       // with the tokens of a slice, not with their product.
       if (partial) {
@@ -196,9 +236,6 @@ void MultiplyPanels(const TileProduct& p) {
 
 template <class Mode>
 void Multiply(const TileProduct& p) {
-  // Four vectors of B for each that is loaded leave room for one, and rows enough to hide the time
-  // of four additions in a row.
-  if constexpr (Mode::kScaled) return MultiplyPanels<Mode, 8, 1>(p);
   if (p.rows > kWideRows && p.rows <= kTallRows) {
     MultiplyPanels<Mode, kTallRows, kTallVectors>(p);
   } else {
@@ -206,63 +243,62 @@ void Multiply(const TileProduct& p) {
   }
 }
 
-// Scores [padded] of one row, of which the first `visible` count, to probabilities in A's format,
-// in place, zero beyond `visible`. Updates the row's maximum and sum; returns by how much what was
-// accumulated so far must be multiplied.
-// With k_scales and v_scales [visible] of a mode that is kScaled.
-template <class Mode>
-float SoftmaxRow(float* row, int visible, int padded, float scale, const float* k_scales,
-                 const float* v_scales, float* max, float* sum) {
-  constexpr int kStep = 2 * kLanes;
-  if constexpr (Mode::kScaled) {
-    for (int at = 0; at < visible; at += kLanes) {
-      const Floats scales = LoadFirst(k_scales + at, visible - at, Zero());
-      Store(row + at, Mul(Load(row + at), scales));
-    }
-  }
+// Of one row's scores, `visible` values; -inf of none.
+inline float LargestScore(const float* row, int visible) {
   const Floats lowest = Set(-__builtin_inff());
   Floats top = lowest;
   int t = 0;
   for (; t + kLanes <= visible; t += kLanes) top = Max(top, Load(row + t));
   if (t < visible) top = Max(top, LoadFirst(row + t, visible - t, lowest));
-  const float row_max = ReduceMax(top) * scale;
-  const float new_max = visible > 0 && row_max > *max ? row_max : *max;
+  return ReduceMax(top);
+}
 
-  const Floats factor = Set(scale);
-  const Floats shift = Set(-new_max);
+// Of a mode that is kScaled: what probabilities are multiplied by on their way to A's format.
+struct ValueScales {
+  const float* of_tokens = nullptr;
+  float largest = 1;    // of them
+  float largest_a = 1;  // magnitude of a value in A's format
+};
+
+// Scores [padded] of one row, of which the first `visible` count, to probabilities
+// exp(scale * score - base) in A's format, in place, zero beyond `visible`. Returns their sum.
+template <class Mode>
+float Probabilities(float* row, int visible, int padded, float scale, float base,
+                    const ValueScales& scales) {
+  constexpr int kStep = 2 * kLanes;
+  constexpr float kLog2E = 1.44269504f;
+  const Floats factor = Set(scale * kLog2E);
+  const Floats shift = Set(-base * kLog2E);
+  const Floats to_units = Set(scales.largest_a / scales.largest);
   Floats total = Zero();
-  t = 0;
+  int t = 0;
   for (; t + kStep <= visible; t += kStep) {
-    const Floats p0 = Exp(MulAdd(Load(row + t), factor, shift));
-    const Floats p1 = Exp(MulAdd(Load(row + t + kLanes), factor, shift));
+    const Floats p0 = Exp2(MulAdd(Load(row + t), factor, shift));
+    const Floats p1 = Exp2(MulAdd(Load(row + t + kLanes), factor, shift));
     if constexpr (Mode::kScaled) {
       total = Add(total, Add(p0, p1));
-      Mode::Pack(row, t, Mul(p0, Load(v_scales + t)), Mul(p1, Load(v_scales + t + kLanes)));
+      const float* v = scales.of_tokens + t;
+      Mode::Pack(row, t, Mul(p0, Mul(Load(v), to_units)), Mul(p1, Mul(Load(v + kLanes), to_units)));
     } else {
       total = Mode::PackAndAdd(row, t, p0, p1, total);
     }
   }
   for (; t < padded; t += kStep) {
-    const Floats p0 = Exp(MulAdd(Load(row + t), factor, shift));
-    const Floats p1 = Exp(MulAdd(Load(row + t + kLanes), factor, shift));
+    const Floats p0 = Exp2(MulAdd(Load(row + t), factor, shift));
+    const Floats p1 = Exp2(MulAdd(Load(row + t + kLanes), factor, shift));
     const Floats kept0 = KeepFirst(p0, visible - t);
     const Floats kept1 = KeepFirst(p1, visible - t - kLanes);
     if constexpr (Mode::kScaled) {
       total = Add(total, Add(kept0, kept1));
-      Mode::Pack(row, t, Mul(kept0, LoadFirst(v_scales + t, visible - t, Zero())),
-                 Mul(kept1, LoadFirst(v_scales + t + kLanes, visible - t - kLanes, Zero())));
+      const float* v = scales.of_tokens + t;
+      const Floats v0 = LoadFirst(v, visible - t, Zero());
+      const Floats v1 = LoadFirst(v + kLanes, visible - t - kLanes, Zero());
+      Mode::Pack(row, t, Mul(kept0, Mul(v0, to_units)), Mul(kept1, Mul(v1, to_units)));
     } else {
       total = Mode::PackAndAdd(row, t, kept0, kept1, total);
     }
   }
-  // A first maximum meets sum and accumulator of zero, for which any finite factor will do.
-  const bool is_first = *max == -__builtin_inff();
-  const Floats change = Exp(Set(is_first ? 0.0f : *max - new_max));
-  alignas(64) float lanes[kLanes];
-  Store(lanes, change);
-  *sum = *sum * lanes[0] + ReduceAdd(total);
-  *max = new_max;
-  return lanes[0];
+  return ReduceAdd(total);
 }
 
 inline int PadRow(int count) { return (count + kRowPadding - 1) / kRowPadding * kRowPadding; }
@@ -270,7 +306,11 @@ inline int PadRow(int count) { return (count + kRowPadding - 1) / kRowPadding * 
 struct AttendBuffers {
   float* q;       // [rows, q_stride], A's format
   float* scores;  // [rows, score_stride]; then the probabilities, A's format
-  float* factor;  // [rows]
+  float* factor;  // [rows]; what was accumulated so far is multiplied by it
+  float* base;    // [rows]; the score whose probability is one
+  float* weight;  // [rows]; of the slice's probabilities
+  float* q_unit;  // [rows]; of A, of a mode that is kScaled
+  float* p_unit;  // likewise
   float* v_row;   // units [head_dim]
   int q_stride;   // in floats
   int score_stride;
@@ -283,8 +323,22 @@ inline AttendBuffers Divide(const AttendTask& task, int rows) {
   buffers.q = task.scratch;
   buffers.scores = buffers.q + static_cast<std::int64_t>(rows) * buffers.q_stride;
   buffers.factor = buffers.scores + static_cast<std::int64_t>(rows) * buffers.score_stride;
-  buffers.v_row = buffers.factor + rows;
+  buffers.base = buffers.factor + rows;
+  buffers.weight = buffers.base + rows;
+  buffers.q_unit = buffers.weight + rows;
+  buffers.p_unit = buffers.q_unit + rows;
+  buffers.v_row = buffers.p_unit + rows;
   return buffers;
+}
+
+// The largest magnitude of `count` values.
+inline float LargestOf(const float* values, int count) {
+  Floats largest = Zero();
+  for (int i = 0; i < count; i += kLanes) {
+    const Floats x = LoadFirst(values + i, count - i, Zero());
+    largest = Max(largest, Max(x, Sub(Zero(), x)));
+  }
+  return ReduceMax(largest);
 }
 
 template <class Mode>
@@ -292,10 +346,17 @@ void PackQueries(const AttendTask& task, const AttendBuffers& buffers) {
   for (int r = 0; r < task.num_tokens * task.group; ++r) {
     const float* q = task.q + r / task.group * task.row_stride + r % task.group * task.head_dim;
     float* out = buffers.q + static_cast<std::int64_t>(r) * buffers.q_stride;
+    Floats to_units = Set(1.0f);
+    if constexpr (Mode::kScaled) {
+      const float largest = LargestOf(q, task.head_dim);
+      const float limit = Mode::Largest(task.head_dim);
+      buffers.q_unit[r] = largest / limit;
+      to_units = Set(largest > 0 ? limit / largest : 0.0f);
+    }
     for (int i = 0; i < task.head_dim; i += 2 * kLanes) {
       const int rest = task.head_dim - i;
-      Mode::Pack(out, i, LoadFirst(q + i, rest, Zero()),
-                 LoadFirst(q + i + kLanes, rest - kLanes, Zero()));
+      Mode::Pack(out, i, Mul(LoadFirst(q + i, rest, Zero()), to_units),
+                 Mul(LoadFirst(q + i + kLanes, rest - kLanes, Zero()), to_units));
     }
   }
 }
@@ -316,6 +377,7 @@ void AddValues(const AttendTask& task, const AttendBuffers& buffers, const float
       .columns = task.head_dim,
       .accumulate = true,
       .factor = buffers.factor,
+      .unit = buffers.p_unit,
       .next_b = next};
   Multiply<Mode>(product);
   // Integers that were never written are finite, and meet probabilities of zero.
@@ -343,6 +405,45 @@ inline int VisibleTokens(const SliceView& slice, std::int64_t position) {
   return visible < slice.num_tokens ? static_cast<int>(visible) : slice.num_tokens;
 }
 
+// The scores of a slice to probabilities, each row beside the others: a row is short next to the
+// time that its sums and exponentials take one after the other.
+template <class Mode>
+void Softmax(const AttendTask& task, const AttendBuffers& buffers, const SliceView& slice,
+             int tokens, const ValueScales& scales) {
+  const int rows = task.num_tokens * task.group;
+  const auto row = [&](int r) {
+    return buffers.scores + static_cast<std::int64_t>(r) * buffers.score_stride;
+  };
+  const auto visible = [&](int r) {
+    return VisibleTokens(slice, task.first_position + r / task.group);
+  };
+  for (int r = 0; r < rows; ++r) buffers.base[r] = LargestScore(row(r), visible(r)) * task.scale;
+  for (int r = 0; r < rows; r += kLanes) {
+    const int count = rows - r;
+    // Finite, also where nothing was visible yet: sum and accumulator are zero there.
+    const Floats lowest = Set(-3e38f);
+    const Floats before = LoadFirst(task.max + r, count, Zero());
+    const Floats here = LoadFirst(buffers.base + r, count, Zero());
+    const Floats max = Max(here, before);
+    const Floats top = Max(max, lowest);
+    // Integers are in units of the slice's own largest, so that one far below the others' keeps its
+    // digits.
+    const Floats base = Mode::kScaled ? Max(here, lowest) : top;
+    const Floats weight = Exp(Sub(base, top));
+    StoreFirst(task.max + r, count, max);
+    StoreFirst(buffers.factor + r, count, Exp(Sub(before, top)));
+    StoreFirst(buffers.base + r, count, base);
+    StoreFirst(buffers.weight + r, count, weight);
+    StoreFirst(buffers.p_unit + r, count, Mul(weight, Set(scales.largest / scales.largest_a)));
+  }
+  const int padded = PadRow(tokens);
+  for (int r = 0; r < rows; ++r) {
+    const float total =
+        Probabilities<Mode>(row(r), visible(r), padded, task.scale, buffers.base[r], scales);
+    task.sum[r] = task.sum[r] * buffers.factor[r] + total * buffers.weight[r];
+  }
+}
+
 template <class Mode>
 void Attend(const AttendTask& task) {
   const int rows = task.num_tokens * task.group;
@@ -363,8 +464,15 @@ void Attend(const AttendTask& task) {
     if (tokens == 0) continue;
     const auto* k = reinterpret_cast<const float*>(slice.data);
     const float* v = k + tile;
-    const float* k_scales = v + tile;  // of a mode that is kScaled
-    const float* v_scales = k_scales + task.block_tokens;
+    ValueScales v_scales;
+    const float* k_scales = nullptr;
+    if constexpr (Mode::kScaled) {
+      k_scales = v + tile;
+      v_scales.of_tokens = k_scales + task.block_tokens;
+      v_scales.largest = LargestOf(v_scales.of_tokens, tokens);
+      if (v_scales.largest == 0) v_scales.largest = 1;
+      v_scales.largest_a = Mode::Largest(tokens);
+    }
     const bool is_last = s + 1 == task.num_slices;
     Multiply<Mode>({.a = buffers.q,
                     .a_stride = buffers.q_stride,
@@ -375,13 +483,10 @@ void Attend(const AttendTask& task) {
                     .c_stride = buffers.score_stride,
                     .rows = rows,
                     .columns = tokens,
+                    .unit = buffers.q_unit,
+                    .scales = k_scales,
                     .next_b = v});
-    for (int r = 0; r < rows; ++r) {
-      buffers.factor[r] = SoftmaxRow<Mode>(
-          buffers.scores + static_cast<std::int64_t>(r) * buffers.score_stride,
-          VisibleTokens(slice, task.first_position + r / task.group), PadRow(tokens), task.scale,
-          k_scales, v_scales, &task.max[r], &task.sum[r]);
-    }
+    Softmax<Mode>(task, buffers, slice, tokens, v_scales);
     AddValues<Mode>(task, buffers, v, tokens,
                     is_last ? nullptr : reinterpret_cast<const float*>(task.slices[s + 1].data));
   }

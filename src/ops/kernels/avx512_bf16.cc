@@ -10,23 +10,10 @@ namespace {
 
 // Queries and probabilities are rounded to bf16; their products are summed in f32. A unit of A is
 // the pair's bits in the place of an f32.
-struct DotBf16Mode {
+struct DotBf16Mode : F32Mode {
   static constexpr int kPack = 2;
-  static constexpr int kUnitFloats = 1;
-  static constexpr int kTerms = 1;
-  static constexpr bool kScaled = false;
   static __m512bh Pairs(Floats x) { return (__m512bh)_mm512_castps_si512(x); }
-  template <int kTerm>
-  static Floats A(const float* a) {
-    return Set(*a);
-  }
-  template <int kTerm>
-  static Floats B(Floats units) {
-    return units;
-  }
-  static Floats Dot(Floats a, Floats b, Floats acc) {
-    return _mm512_dpbf16_ps(acc, Pairs(b), Pairs(a));
-  }
+  static Sum Dot(Floats a, Floats b, Sum sum) { return _mm512_dpbf16_ps(sum, Pairs(b), Pairs(a)); }
   static __m512i Round(Floats x0, Floats x1) { return (__m512i)_mm512_cvtne2ps_pbh(x1, x0); }
   static void Pack(float* row, int at, Floats x0, Floats x1) {
     _mm512_storeu_si512(row + at / 2, Round(x0, x1));
@@ -65,6 +52,7 @@ constinit const ArithmeticProbe kProbeAvx512Bf16 = {.run = DotChains,
 void ProductInt8Avx512Vnni(const PanelProductTask& task) { MultiplyPanels<Int8Panel>(task); }
 void ProductInt4Avx512Vnni(const PanelProductTask& task) { MultiplyPanels<Int4Panel>(task); }
 
+void AttendInt8Avx512Vnni(const AttendTask& task) { Attend<Int8Mode>(task); }
 void AttendBf16Avx512Bf16(const AttendTask& task) { Attend<DotBf16Mode>(task); }
 
 }  // namespace esa

@@ -1,4 +1,4 @@
-// exp() of a vector, relative error below 3e-7, exp(0) = 1 exactly.
+// Exponentials of a vector. Exp(): relative error below 3e-7, exp(0) = 1 exactly.
 // Include after one of vec_*.h.
 #pragma once
 
@@ -21,6 +21,23 @@ inline Floats Exp(Floats x) {
   p = MulAdd(p, r, Set(1.0f));
   p = MulAdd(p, r, Set(1.0f));
   return Scale(p, n);
+}
+
+// 2^x for x <= 0, relative error below 2e-7, Exp2(0) = 1 exactly; x below -126 counts as -126, a
+// NaN stays one. The polynomial is 1 + r q(r) with the least relative error for |r| <= 1/2.
+inline Floats Exp2(Floats x) {
+  // Adding it leaves no bits for a fraction: the sum's low bits are the nearest integer.
+  const Floats rounder = Set(12582912.0f);
+  x = Max(Set(-126.0f), x);
+  const Floats rounded = Add(x, rounder);
+  const Floats r = Sub(x, Sub(rounded, rounder));
+  Floats p = Set(1.326472731e-3f);
+  p = MulAdd(p, r, Set(9.671512991e-3f));
+  p = MulAdd(p, r, Set(5.550733581e-2f));
+  p = MulAdd(p, r, Set(2.402224243e-1f));
+  p = MulAdd(p, r, Set(6.931470037e-1f));
+  p = MulAdd(p, r, Set(1.0f));
+  return AddExponent(p, rounded);
 }
 
 }  // namespace

@@ -36,10 +36,10 @@ struct AttendTask {
 
 inline constexpr int kRowPadding = 32;  // values; at least two vectors of every instruction set
 
-// Values of scratch for `rows` query rows: queries, scores (then probabilities), rescaling
-// factors and one row of the V tile.
+// Values of scratch for `rows` query rows: queries, scores (then probabilities), five factors and
+// one row of the V tile.
 inline std::int64_t AttendScratch(int block_tokens, int head_dim, std::int64_t rows) {
-  return rows * (block_tokens + head_dim + 2 * kRowPadding + 1) + 2 * (head_dim + kRowPadding);
+  return rows * (block_tokens + head_dim + 2 * kRowPadding + 5) + 2 * (head_dim + kRowPadding);
 }
 
 // y[i, n] = dot(x[i], w[n]) + bias[n] for the weight rows n in [row_begin, row_end).
@@ -193,6 +193,7 @@ void AttendBf16Avx512Bf16(const AttendTask& task);
 extern const ArithmeticProbe kProbeAvx512Bf16;
 void ProductInt8Avx512Vnni(const PanelProductTask& task);
 void ProductInt4Avx512Vnni(const PanelProductTask& task);
+void AttendInt8Avx512Vnni(const AttendTask& task);
 void CodeMatchesAvx512Popcount(const CodeMatchTask& task);
 #endif
 

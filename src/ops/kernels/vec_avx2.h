@@ -61,6 +61,11 @@ inline Floats Scale(Floats x, Floats n) {
   const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
+// x * 2^n, n in the low bits of `bits`, as a signed integer; x and the result normal numbers.
+inline Floats AddExponent(Floats x, Floats bits) {
+  const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(bits), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), n));
+}
 // x = mantissa * 2^n, the mantissa in [sqrt(1/2), sqrt(2)); for positive normal x. Returns n.
 inline Floats SplitExponent(Floats x, Floats* mantissa) {
   const __m256i bits = _mm256_castps_si256(x);
@@ -90,13 +95,6 @@ inline Floats LowerBf16(Floats pairs) {
 }
 inline Floats UpperBf16(Floats pairs) {
   return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32(-65536)));
-}
-
-// Byte kByte of each lane, as a signed integer.
-template <int kByte>
-inline Floats FloatsFromByte(Floats units) {
-  const __m256i bits = _mm256_slli_epi32(_mm256_castps_si256(units), 24 - 8 * kByte);
-  return _mm256_cvtepi32_ps(_mm256_srai_epi32(bits, 24));
 }
 
 inline __m128i Load16(const std::uint16_t* p) {
@@ -154,6 +152,21 @@ inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
 }
 inline Ints AddProducts(Ints a, Ints b, Ints sums) {
   return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b));
+}
+inline Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+inline Floats FloatsFromInts(Ints x) { return _mm256_cvtepi32_ps(x); }
+inline Ints BitsOf(Floats x) { return _mm256_castps_si256(x); }
+// Of pairs of signed bytes, as 16 bits: the one at the lower address, the one at the higher.
+inline Ints EvenBytes(Floats units) {
+  return _mm256_srai_epi16(_mm256_slli_epi16(_mm256_castps_si256(units), 8), 8);
+}
+inline Ints OddBytes(Floats units) { return _mm256_srai_epi16(_mm256_castps_si256(units), 8); }
+// Whole numbers as 16 bits, of each four the first, the third, the second and the fourth.
+inline void StoreEvenOddInt16(float* p, Floats x0, Floats x1) {
+  const Ints halves = _mm256_packs_epi32(_mm256_cvtps_epi32(x0), _mm256_cvtps_epi32(x1));
+  const Ints ordered = _mm256_permute4x64_epi64(halves, 0xd8);
+  const Ints swapped = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(ordered, 0xd8), 0xd8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), swapped);
 }
 inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
   const Ints all = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));

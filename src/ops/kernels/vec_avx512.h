@@ -57,6 +57,11 @@ inline Floats Sqrt(Floats x) { return _mm512_sqrt_ps(x); }
 inline Floats Round(Floats x) { return _mm512_roundscale_ps(x, 0); }
 // x * 2^n for integral n.
 inline Floats Scale(Floats x, Floats n) { return _mm512_scalef_ps(x, n); }
+// x * 2^n, n in the low bits of `bits`, as a signed integer; x and the result normal numbers.
+inline Floats AddExponent(Floats x, Floats bits) {
+  const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(bits), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), n));
+}
 // x = mantissa * 2^n, the mantissa in [sqrt(1/2), sqrt(2)); for positive normal x. Returns n.
 inline Floats SplitExponent(Floats x, Floats* mantissa) {
   const __m512i bits = _mm512_castps_si512(x);
@@ -89,13 +94,6 @@ inline Floats UpperBf16(Floats pairs) {
 inline __m256i LoadFirst16(const std::uint16_t* p, std::int64_t count) {
   return _mm256_maskz_loadu_epi16(FirstLanes(count), p);
 }
-// Byte kByte of each lane, as a signed integer.
-template <int kByte>
-inline Floats FloatsFromByte(Floats units) {
-  const __m512i bits = _mm512_slli_epi32(_mm512_castps_si512(units), 24 - 8 * kByte);
-  return _mm512_cvtepi32_ps(_mm512_srai_epi32(bits, 24));
-}
-
 inline Floats FromBf16(__m256i x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
 }
@@ -139,7 +137,26 @@ inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
   return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, p));
 }
 inline Ints AddProducts(Ints a, Ints b, Ints sums) {
+#ifdef __AVX512VNNI__
+  return _mm512_dpwssd_epi32(sums, a, b);
+#else
   return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b));
+#endif
+}
+inline Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+inline Floats FloatsFromInts(Ints x) { return _mm512_cvtepi32_ps(x); }
+inline Ints BitsOf(Floats x) { return _mm512_castps_si512(x); }
+// Of pairs of signed bytes, as 16 bits: the one at the lower address, the one at the higher.
+inline Ints EvenBytes(Floats units) {
+  return _mm512_srai_epi16(_mm512_slli_epi16(_mm512_castps_si512(units), 8), 8);
+}
+inline Ints OddBytes(Floats units) { return _mm512_srai_epi16(_mm512_castps_si512(units), 8); }
+// Whole numbers as 16 bits, of each four the first, the third, the second and the fourth.
+inline void StoreEvenOddInt16(float* p, Floats x0, Floats x1) {
+  const __m256i lower = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x0));
+  const __m256i upper = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x1));
+  const Ints ordered = _mm512_inserti64x4(_mm512_castsi256_si512(lower), upper, 1);
+  _mm512_storeu_si512(p, _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(ordered, 0xd8), 0xd8));
 }
 inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
   const Ints ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
