@@ -45,7 +45,7 @@ class MadeUpBlock {
       std::byte* data = Slice(slice);
       AppendToSlice(layout, data, 0, layout.block_tokens, rows.data(), rows.data() + values,
                     layout.head_dim);
-      MeanKey(layout, data, layout.block_tokens, Mean(slice));
+      MeanKey(layout, data, 0, layout.block_tokens, Mean(slice));
     }
   }
 

@@ -39,7 +39,7 @@ std::span<const float> Sequence::SealLayer(int layer, std::int64_t block) {
   for (int head = 0; head < geometry.num_kv_heads; ++head) {
     const std::byte* slice = cache.At(layer, head, block).slot.data();
     float* mean = means.data() + static_cast<std::size_t>(head) * dim;
-    MeanKey(geometry.slice, slice, geometry.slice.block_tokens, mean);
+    MeanKey(geometry.slice, slice, 0, geometry.slice.block_tokens, mean);
     if (representations.MeansAreAll()) {
       representations.SetMean(layer, block, head, mean);
     } else {

@@ -30,9 +30,9 @@ struct SliceView {
 void AppendToSlice(const SliceLayout& layout, std::byte* slice, int at, int count, const float* k,
                    const float* v, std::int64_t stride);
 
-// Mean key of a slice's first num_tokens tokens, as the kernels see it (after rounding to the KV
-// type): out [head_dim].
-void MeanKey(const SliceLayout& layout, const std::byte* slice, int num_tokens, float* out);
+// Mean key of a slice's tokens [first, first + count), as the kernels see it (after rounding to the
+// KV type): out [head_dim].
+void MeanKey(const SliceLayout& layout, const std::byte* slice, int first, int count, float* out);
 
 // Statistics of the keys (and the mean of the values) of tokens [first, first + count), [head_dim]
 // each, by channel, as the kernels see them.

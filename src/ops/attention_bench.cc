@@ -104,7 +104,7 @@ void BM_MeanKey(benchmark::State& state) {
   const BenchMemory memory(layout.slice_bytes());
   std::vector<float> mean(static_cast<std::size_t>(layout.head_dim));
   for (auto _ : state) {
-    MeanKey(layout, memory.data(), 128, mean.data());
+    MeanKey(layout, memory.data(), 0, 128, mean.data());
     benchmark::DoNotOptimize(mean.data());
   }
   state.counters["GB/s"] = Giga(static_cast<double>(layout.tile_bytes()));

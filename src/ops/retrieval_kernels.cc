@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/random.h"
+#include "base/check.h"
 #include "ops/kernels/kernels.h"
 #include "ops/numeric.h"
 
@@ -137,6 +138,11 @@ void LogSumExp(std::span<const float> terms, std::span<float> sums) {
   if (sums.empty()) return;
   CurrentKernels().log_sum_exp(terms.data(), static_cast<int>(terms.size() / sums.size()),
                                std::ssize(sums), sums.data());
+}
+
+void AddSoftMax(std::span<float> scores, float scale, std::span<float> sums) {
+  ESA_CHECK(scores.size() == sums.size());
+  CurrentKernels().add_soft_max(scores.data(), std::ssize(scores), scale, sums.data());
 }
 
 void AddSquareRoots(std::span<const float> values, float factor, std::span<float> scores) {

@@ -37,6 +37,10 @@ void StoreRow(const float* values, std::int64_t dim, RepresentationType type, vo
 // sums[i] = log of the sum over j of exp(terms[j][i]); terms [n, sums.size()].
 void LogSumExp(std::span<const float> terms, std::span<float> sums);
 
+// sums[i] += the share of exp(scale * scores[i]) in their sum. Scores are overwritten; sums.size()
+// of them.
+void AddSoftMax(std::span<float> scores, float scale, std::span<float> sums);
+
 // scores += factor * sqrt(max(values, 0)), value by value.
 void AddSquareRoots(std::span<const float> values, float factor, std::span<float> scores);
 

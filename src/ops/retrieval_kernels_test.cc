@@ -216,6 +216,25 @@ TEST_P(RetrievalKernelsTest, LogSumExpMatchesDouble) {
   }
 }
 
+TEST_P(RetrievalKernelsTest, SharesOfSoftMaxAreAdded) {
+  RandomValues random(11);
+  for (const std::int64_t count : {1, 7, 16, 33, 200}) {
+    for (const float deviation : {0.01f, 1.0f, 200.0f}) {
+      std::vector<float> scores = random.Normal(count, deviation);
+      const double largest = *std::max_element(scores.begin(), scores.end());
+      double total = 0;
+      for (const float score : scores) total += std::exp(0.125 * (score - largest));
+      std::vector<double> expected;
+      for (const float score : scores) {
+        expected.push_back(2.0 + std::exp(0.125 * (score - largest)) / total);
+      }
+      std::vector<float> sums(static_cast<std::size_t>(count), 2.0f);
+      AddSoftMax(scores, 0.125f, sums);
+      EXPECT_LT(RelativeError(sums, expected), 5e-6) << count;
+    }
+  }
+}
+
 TEST_P(RetrievalKernelsTest, SquareRootsAreAddedAndNegativesAreNone) {
   for (const std::int64_t count : {1, 7, 16, 33}) {
     const std::vector<float> values = RandomValues(9).Normal(count);

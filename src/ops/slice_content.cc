@@ -129,21 +129,21 @@ void AppendToSlice(const SliceLayout& layout, std::byte* slice, int at, int coun
   }
 }
 
-void MeanKey(const SliceLayout& layout, const std::byte* slice, int num_tokens, float* out) {
-  ESA_CHECK(num_tokens > 0 && num_tokens <= layout.block_tokens);
+void MeanKey(const SliceLayout& layout, const std::byte* slice, int first, int count, float* out) {
+  ESA_CHECK(first >= 0 && count > 0 && first + count <= layout.block_tokens);
   const int tokens = layout.block_tokens;
-  const auto n = static_cast<float>(num_tokens);
+  const auto n = static_cast<float>(count);
   for (int i = 0; i < layout.head_dim; ++i) {
     if (layout.dtype == KvDtype::kBf16) {
       const auto* units = reinterpret_cast<const std::uint16_t*>(slice) +
-                          static_cast<std::int64_t>(i / 2) * tokens * 2 + i % 2;
-      out[i] = SumOf(num_tokens, [=](int t) { return FloatFromBf16(units[2 * t]); }) / n;
+                          (static_cast<std::int64_t>(i / 2) * tokens + first) * 2 + i % 2;
+      out[i] = SumOf(count, [=](int t) { return FloatFromBf16(units[2 * t]); }) / n;
     } else if (layout.dtype == KvDtype::kInt8) {
-      out[i] = SumOf(num_tokens, [&](int t) { return Int8At(layout, slice, false, t, i); }) / n;
+      out[i] = SumOf(count, [&](int t) { return Int8At(layout, slice, false, first + t, i); }) / n;
     } else {
       const float* row =
-          reinterpret_cast<const float*>(slice) + static_cast<std::int64_t>(i) * tokens;
-      out[i] = SumOf(num_tokens, [=](int t) { return row[t]; }) / n;
+          reinterpret_cast<const float*>(slice) + static_cast<std::int64_t>(i) * tokens + first;
+      out[i] = SumOf(count, [=](int t) { return row[t]; }) / n;
     }
   }
 }

@@ -129,7 +129,7 @@ TEST(RepresentationTable, AStoredMeanTakesThePlaceOfASliceWhereItIsAll) {
   EXPECT_FALSE(RepresentationTable(Geometry(), {.part_tokens = 5}, 2).MeansAreAll());
   const Slice slice = RandomSlice(4);
   std::vector<float> mean(kDim);
-  MeanKey(Geometry().slice, slice.bytes.data(), kTokens, mean.data());
+  MeanKey(Geometry().slice, slice.bytes.data(), 0, kTokens, mean.data());
   sealed.Seal(1, 1, 2, slice.bytes.data());
   stored.SetMean(1, 1, 2, mean.data());
   const RepresentationView a = sealed.View(1, 2);

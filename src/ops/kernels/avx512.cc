@@ -30,6 +30,7 @@ constinit const Kernels kAvx512Kernels = {
     .order_of = OrderOfRow,
     .take_largest = TakeLargest,
     .log_sum_exp = LogSumExp,
+    .add_soft_max = AddSoftMax,
     .add_square_roots = AddSquareRoots,
     .rms_norm = RmsNormRow,
     .rotate = RotateHead,

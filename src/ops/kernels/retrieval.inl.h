@@ -230,6 +230,28 @@ void LogSumExp(const float* x, int num_terms, std::int64_t n, float* y) {
   }
 }
 
+void AddSoftMax(float* scores, std::int64_t n, float scale, float* sums) {
+  const Floats lowest = Set(-__builtin_inff());
+  Floats largest = lowest;
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    largest = Max(largest, LoadFirst(scores + i, n - i, lowest));
+  }
+  constexpr float kLog2E = 1.44269504f;
+  const Floats factor = Set(scale * kLog2E);
+  const Floats shift = Set(-ReduceMax(largest) * scale * kLog2E);
+  Floats total = Zero();
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    const Floats p = Exp2(MulAdd(LoadFirst(scores + i, n - i, Zero()), factor, shift));
+    total = Add(total, KeepFirst(p, n - i));
+    StoreFirst(scores + i, n - i, p);
+  }
+  const Floats share = Set(1.0f / ReduceAdd(total));
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    const Floats sum = LoadFirst(sums + i, n - i, Zero());
+    StoreFirst(sums + i, n - i, MulAdd(LoadFirst(scores + i, n - i, Zero()), share, sum));
+  }
+}
+
 void AddSquareRoots(const float* x, std::int64_t n, float factor, float* y) {
   for (std::int64_t i = 0; i < n; i += kLanes) {
     const Floats root = Sqrt(Max(LoadFirst(x + i, n - i, Zero()), Zero()));

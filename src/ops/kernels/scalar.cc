@@ -187,6 +187,16 @@ void LogSumExp(const float* x, int num_terms, std::int64_t n, float* y) {
   }
 }
 
+void AddSoftMax(float* scores, std::int64_t n, float scale, float* sums) {
+  const float largest = *std::max_element(scores, scores + n);
+  float total = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    scores[i] = std::exp((scores[i] - largest) * scale);
+    total += scores[i];
+  }
+  for (std::int64_t i = 0; i < n; ++i) sums[i] += scores[i] / total;
+}
+
 void AddSquareRoots(const float* x, std::int64_t n, float factor, float* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] += factor * std::sqrt(std::max(x[i], 0.0f));
 }
@@ -331,6 +341,7 @@ constinit const Kernels kScalarKernels = {
     .order_of = OrderOfRow,
     .take_largest = TakeLargest,
     .log_sum_exp = LogSumExp,
+    .add_soft_max = AddSoftMax,
     .add_square_roots = AddSquareRoots,
     .rms_norm = RmsNormRow,
     .rotate = RotateHead,
