@@ -5,7 +5,7 @@
 #
 # MODEL_DIR and MODEL.gguf are the same model; WEIGHTS (int8) is what esa keeps, the GGUF being of a
 # like type: int8 and Q8_0, int4 and Q4_0, stored and BF16. DEPTHS: 0,4096,32768. Each round runs
-# both programs once; ratios are of the medians. ESA_BENCH, THREADS, PREFILL, DECODE, SPARSE_CONFIG,
+# both programs once; ratios are of the medians. ESA_BENCH, THREADS, PROMPT, DECODE, SPARSE_CONFIG,
 # LLAMA_ARGS (such as "-ctk q8_0 -ctv q8_0") change what they say.
 set -euo pipefail
 
@@ -15,7 +15,7 @@ if [[ $# -lt 3 ]]; then
 fi
 llama=$1 model=$2 gguf=$3 weights=${4:-int8} depths=${5:-0,4096,32768} rounds=${6:-5}
 esa=${ESA_BENCH:-"$(dirname "$0")/../build/bin/esa"}
-threads=${THREADS:-$(nproc)} prefill=${PREFILL:-512} decode=${DECODE:-32}
+threads=${THREADS:-$(nproc)} prompt=${PROMPT:-512} decode=${DECODE:-32}
 sparse_config=${SPARSE_CONFIG:-'{"sparse_ratio": 0.2}'}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,11 +24,11 @@ for depth in ${depths//,/ }; do
   for ((round = 1; round <= rounds; ++round)); do
     echo "depth $depth, round $round of $rounds" >&2
     # shellcheck disable=SC2086
-    "$llama" -m "$gguf" -t "$threads" -fa 1 -p "$prefill" -n "$decode" -d "$depth" -r 1 -o json \
+    "$llama" -m "$gguf" -t "$threads" -fa 1 -p "$prompt" -n "$decode" -d "$depth" -r 1 -o json \
       ${LLAMA_ARGS:-} > "$work/llama-$depth-$round.json" 2> "$work/llama.log" ||
       { cat "$work/llama.log" >&2; exit 1; }
     "$esa" bench --model "$model" --weights "$weights" --threads "$threads" --depths "$depth" \
-      --sparse dense,ESA --sparse-config "$sparse_config" --prefill "$prefill" \
+      --sparse dense,ESA --sparse-config "$sparse_config" --prompt "$prompt" \
       --decode "$decode" --rounds 1 --fake-kv --json > "$work/esa-$depth-$round.json"
   done
 done

@@ -65,6 +65,17 @@ struct SparseConfig {
   Options options = {};
 };
 
+// What a prompt's queries attend to.
+enum class PrefillAttention {
+  kDense,   // all tokens before them
+  kSparse,  // the first block, those near them, and a share of the others: docs/algorithms.md
+};
+
+struct PrefillConfig {
+  PrefillAttention attention = PrefillAttention::kDense;
+  double ratio = 0.25;  // of those others, 0 to 1; of kSparse
+};
+
 // What follows when an audit finds that a layer missed more than the threshold.
 enum class AuditAction {
   kReport,  // nothing
@@ -85,8 +96,10 @@ struct EngineConfig {
   std::uint64_t kv_memory_bytes = 4ull << 30;  // budget of the working set
   int block_tokens = 128;
   KvDtype kv_dtype = KvDtype::kBf16;
+  PrefillConfig prefill = {};
   int prefill_chunk_tokens = 512;  // a multiple of block_tokens
   int threads = 0;                 // 0: all cores
+  bool pin_threads = false;        // each compute thread on a core of its own
   int retrieval_threads = 1;
   SparseConfig sparse = {};
   std::vector<std::string> plugins = {};  // files that LLM::Open loads: esa/plugin.h

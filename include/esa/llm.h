@@ -53,6 +53,7 @@ struct RequestStats {
   double restore_seconds = 0;             // of these, waiting for what was restored
   double decode_seconds = 0;              // after the first token
   std::uint64_t peak_resident_bytes = 0;  // of this engine's working set while the request ran
+  double prefill_share = 1;  // of the blocks before its queries, those that prefill attended to
   std::uint64_t restored_bytes = 0;       // read to restore the prefix
   std::uint64_t loaded_bytes = 0;         // read during decode
   std::uint64_t fetched_bytes = 0;        // of slices in a selection that were not in the last one:
@@ -131,7 +132,7 @@ class LLM {
   Status MakeUpKv(std::span<const std::int32_t> tokens,
                   const std::function<void(double fraction)>& progress = {});
 
-  // Logits after every token, row-major [tokens.size(), vocab_size], by one dense prefill.
+  // Logits after every token, row-major [tokens.size(), vocab_size], by one prefill.
   Result<std::vector<float>> Logits(std::span<const std::int32_t> tokens);
 
   Result<std::vector<std::int32_t>> Tokenize(std::string_view text) const;

@@ -28,12 +28,16 @@ struct BenchOptions {
   std::string kv_dtype = "bf16";
   std::string kv_memory;
   std::string folder;
-  std::int64_t prefill = 512;
+  std::int64_t prompt = 512;
   std::int64_t decode = 32;
+  int batch = 1;
   int block_tokens = 128;
   int rounds = 5;
   int threads = 0;
   int retrieval_threads = 1;
+  std::string prefill = "dense";
+  double prefill_ratio = PrefillConfig().ratio;
+  bool pin_threads = false;
   bool fake_kv = false;
   bool io_direct = false;
   bool json = false;
@@ -44,8 +48,9 @@ Result<EngineBenchConfig> ToConfig(const BenchOptions& options) {
                            .depths = options.depths,
                            .algorithms = {},
                            .weights = {},
-                           .prefill_tokens = options.prefill,
+                           .prefill_tokens = options.prompt,
                            .decode_tokens = options.decode,
+                           .batch = options.batch,
                            .rounds = options.rounds,
                            .fake_kv = options.fake_kv,
                            .given_memory = !options.kv_memory.empty()};
@@ -59,7 +64,10 @@ Result<EngineBenchConfig> ToConfig(const BenchOptions& options) {
   engine.prefill_chunk_tokens =
       std::max(engine.prefill_chunk_tokens / options.block_tokens, 1) * options.block_tokens;
   engine.kv_dtype = *KvDtypeOf(options.kv_dtype);
+  engine.prefill = {.attention = *PrefillAttentionOf(options.prefill),
+                    .ratio = options.prefill_ratio};
   engine.threads = options.threads;
+  engine.pin_threads = options.pin_threads;
   engine.retrieval_threads = options.retrieval_threads;
   if (config.given_memory) {
     ESA_ASSIGN_OR_RETURN(engine.kv_memory_bytes, ParseBytes(options.kv_memory));
@@ -95,8 +103,10 @@ double PrefillPart(const EngineBenchResult& result, const EngineBenchRow& row) {
   return row.prefill_operations / static_cast<double>(row.prefill_tokens) * tokens / peak;
 }
 
-double DecodePart(const EngineBenchResult& result, const EngineBenchRow& row) {
-  return row.decode_bytes * row.decode_tokens_per_second / result.ceilings.read_bytes;
+double DecodePart(const EngineBenchConfig& config, const EngineBenchResult& result,
+                  const EngineBenchRow& row) {
+  const double steps = row.decode_tokens_per_second / config.batch;
+  return row.decode_bytes * steps / result.ceilings.read_bytes;
 }
 
 OrderedJson ToJson(const EngineBenchConfig& config, const EngineBenchResult& result) {
@@ -105,9 +115,12 @@ OrderedJson ToJson(const EngineBenchConfig& config, const EngineBenchResult& res
       {"model", config.engine.model_dir},
       {"threads", c.threads},
       {"rounds", config.rounds},
+      {"batch", config.batch},
       {"fake_kv", config.fake_kv},
       {"block_tokens", config.engine.block_tokens},
       {"kv_dtype", KvDtypeNames()[static_cast<std::size_t>(config.engine.kv_dtype)]},
+      {"prefill", config.engine.prefill.attention == PrefillAttention::kDense ? "dense" : "sparse"},
+      {"prefill_ratio", config.engine.prefill.ratio},
       {"kv_bytes_per_token", result.kv_bytes_per_token},
       {"ceilings",
        {{"read_bytes_per_second", c.read_bytes},
@@ -127,10 +140,10 @@ OrderedJson ToJson(const EngineBenchConfig& config, const EngineBenchResult& res
                             {"prefill_operations", row.prefill_operations},
                             {"prefill_of_ceiling", PrefillPart(result, row)},
                             {"decode_tokens_per_second", row.decode_tokens_per_second},
-                            {"decode_bytes_per_token", row.decode_bytes},
-                            {"attended_bytes_per_token", row.attended_bytes},
-                            {"decode_of_ceiling", DecodePart(result, row)},
-                            {"loaded_bytes_per_token", row.loaded_bytes},
+                            {"decode_bytes_per_step", row.decode_bytes},
+                            {"attended_bytes_per_step", row.attended_bytes},
+                            {"decode_of_ceiling", DecodePart(config, result, row)},
+                            {"loaded_bytes_per_step", row.loaded_bytes},
                             {"stall", row.stall}});
   }
   return json;
@@ -147,9 +160,9 @@ void PrintTable(const EngineBenchConfig& config, const EngineBenchResult& result
     fmt::print(
         "{:>8} {:<7} {:<10}{:>12.1f}{:>10.0f}%{:>12.2f}{:>9.0f}%{:>12}{:>12}{:>12}{:>7.1f}%\n",
         row.depth, WeightName(row), row.algorithm, row.prefill_tokens_per_second,
-        100 * PrefillPart(result, row), row.decode_tokens_per_second, 100 * DecodePart(result, row),
-        ShortBytes(row.decode_bytes), ShortBytes(row.attended_bytes), ShortBytes(row.loaded_bytes),
-        100 * row.stall);
+        100 * PrefillPart(result, row), row.decode_tokens_per_second,
+        100 * DecodePart(config, result, row), ShortBytes(row.decode_bytes),
+        ShortBytes(row.attended_bytes), ShortBytes(row.loaded_bytes), 100 * row.stall);
   }
 }
 
@@ -196,12 +209,15 @@ void AddBenchCommand(CLI::App* app, Action* action) {
         ->capture_default_str();
   };
   constexpr std::int64_t kMostTokens = 1 << 24;
-  number("--prefill", &options->prefill, "Tokens of a prefill; 0: none", std::int64_t{0},
-         kMostTokens);
+  number("--prompt", &options->prompt, "Tokens to prefill; 0: none", std::int64_t{0}, kMostTokens);
   number("--decode", &options->decode, "Tokens to decode; 0: none", std::int64_t{0}, kMostTokens);
+  number("--batch", &options->batch, "Sequences that are decoded together, each with the context",
+         1, 256);
   number("--rounds", &options->rounds, "Of which medians are taken", 1, 1000);
   number("--block-tokens", &options->block_tokens, "Tokens of a block", 2, 4096);
   number("--threads", &options->threads, "Threads for compute; 0: all cores", 0, 4096);
+  command->add_flag("--pin-threads", options->pin_threads,
+                    "Each compute thread on a core of its own");
   number("--retrieval-threads", &options->retrieval_threads, "Threads for retrieval", 1, 256);
   command->add_option("--weights", options->weights, "Kept as: stored, int8, int4")
       ->delimiter(',')
@@ -210,6 +226,14 @@ void AddBenchCommand(CLI::App* app, Action* action) {
       ->capture_default_str();
   command->add_option("--kv-dtype", options->kv_dtype, "Number format of KV: bf16, f32 or int8")
       ->check(CLI::IsMember(KvDtypeNames()))
+      ->capture_default_str();
+  command->add_option("--prefill", options->prefill, "What a prompt attends to: dense or sparse")
+      ->check(CLI::IsMember(PrefillAttentionNames()))
+      ->capture_default_str();
+  command
+      ->add_option("--prefill-ratio", options->prefill_ratio,
+                   "Of sparse prefill: share of the distant blocks that is attended")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command
       ->add_option("--kv-memory", options->kv_memory,

@@ -108,9 +108,21 @@ void EngineFlags::AddNumbersTo(CLI::App* command) {
       ->check(CLI::IsMember(KvDtypeNames()))
       ->type_name("TYPE")
       ->group(kGroup);
+  command->add_option("--prefill", prefill, "What a prompt attends to: dense or sparse")
+      ->check(CLI::IsMember(PrefillAttentionNames()))
+      ->type_name("HOW")
+      ->group(kGroup);
+  command
+      ->add_option("--prefill-ratio", prefill_ratio,
+                   "Of sparse prefill: share of the distant blocks that is attended")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("SHARE")
+      ->group(kGroup);
   command->add_option("--threads", threads, "Threads for compute; 0: all cores")
       ->check(CLI::Range(0, 4096))
       ->type_name("N")
+      ->group(kGroup);
+  command->add_flag("--pin-threads", pin_threads, "Each compute thread on a core of its own")
       ->group(kGroup);
   command->add_option("--retrieval-threads", retrieval_threads, "Threads for retrieval")
       ->check(CLI::Range(1, 256))
@@ -154,8 +166,11 @@ Result<EngineConfig> EngineFlags::Resolve() const {
   if (weights) config.weights.type = *WeightTypeOf(*weights);
   if (map_weights) config.weights.map = true;
   if (kv_dtype) config.kv_dtype = *KvDtypeOf(*kv_dtype);
+  if (prefill) config.prefill.attention = *PrefillAttentionOf(*prefill);
+  if (prefill_ratio) config.prefill.ratio = *prefill_ratio;
   if (block_tokens) config.block_tokens = *block_tokens;
   if (threads) config.threads = *threads;
+  if (pin_threads) config.pin_threads = true;
   if (retrieval_threads) config.retrieval_threads = *retrieval_threads;
   if (tenant) config.tenant = *tenant;
   if (audit_every) config.audit.every = *audit_every;
@@ -190,6 +205,15 @@ std::optional<WeightType> WeightTypeOf(const std::string& name) {
   return ValueOf<WeightType>(WeightTypeNames(), name);
 }
 
+const std::vector<std::string>& PrefillAttentionNames() {
+  static const std::vector<std::string> names = {"dense", "sparse"};
+  return names;
+}
+
+std::optional<PrefillAttention> PrefillAttentionOf(const std::string& name) {
+  return ValueOf<PrefillAttention>(PrefillAttentionNames(), name);
+}
+
 const std::vector<std::string>& KvDtypeNames() {
   static const std::vector<std::string> names = {"bf16", "f32", "int8"};
   return names;
@@ -207,6 +231,9 @@ std::map<std::string, std::string> DescribeSettings(const EngineConfig& config) 
           {"block_tokens", fmt::format("{}", config.block_tokens)},
           {"weights", WeightTypeNames()[static_cast<std::size_t>(config.weights.type)]},
           {"kv_dtype", KvDtypeNames()[static_cast<std::size_t>(config.kv_dtype)]},
+          {"prefill", config.prefill.attention == PrefillAttention::kDense
+                          ? "dense"
+                          : fmt::format("sparse {}", config.prefill.ratio)},
           {"audit", fmt::format("{} {} {}", config.audit.every, config.audit.threshold,
                                 static_cast<int>(config.audit.action))},
           {"kv_memory_bytes", fmt::format("{}", config.kv_memory_bytes)},

@@ -22,6 +22,8 @@ struct EngineFlags {
   std::optional<std::string> weights;
   std::optional<std::string> kv_memory;
   std::optional<std::string> kv_dtype;
+  std::optional<std::string> prefill;
+  std::optional<double> prefill_ratio;
   std::optional<int> block_tokens;
   std::optional<int> threads;
   std::optional<int> retrieval_threads;
@@ -30,6 +32,7 @@ struct EngineFlags {
   std::optional<double> audit_threshold;
   std::optional<std::string> audit_action;
   bool map_weights = false;
+  bool pin_threads = false;
   bool io_direct = false;
   std::string metrics;  // file
 
@@ -52,6 +55,10 @@ struct EngineFlags {
 // The names of KvDtype's values, in their order.
 const std::vector<std::string>& KvDtypeNames();
 std::optional<KvDtype> KvDtypeOf(const std::string& name);
+
+// The names of PrefillAttention's values, in their order.
+const std::vector<std::string>& PrefillAttentionNames();
+std::optional<PrefillAttention> PrefillAttentionOf(const std::string& name);
 
 // The names of WeightType's values, in their order.
 const std::vector<std::string>& WeightTypeNames();

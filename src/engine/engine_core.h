@@ -17,6 +17,7 @@ struct EngineCore {
   const SelectionObserver* observer = nullptr;  // may be empty
   KvGeometry geometry;
   AuditConfig audit;
+  PrefillConfig prefill;
   int prefill_chunk_tokens = 0;
   bool may_spill = false;  // KV may outgrow the pool: what decode seals has to reach the store
 };

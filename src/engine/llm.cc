@@ -1,7 +1,5 @@
 #include "esa/llm.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -12,6 +10,7 @@
 #include "engine/made_up_kv.h"
 #include "engine/output_text.h"
 #include "engine/prefill.h"
+#include "engine/prefill_selection.h"
 #include "engine/sampler.h"
 #include "engine/scratch_folder.h"
 #include "engine/stopwatch.h"
@@ -19,6 +18,7 @@
 #include "model/chat_template.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
+#include "ops/compute_threads.h"
 
 namespace esa {
 namespace {
@@ -36,6 +36,12 @@ struct Request {
   Stopwatch arrival = {};
 };
 
+// Slots that a sequence needs at once.
+struct SlotsOfSequence {
+  std::int64_t decode = 0;   // what its algorithm keeps
+  std::int64_t prefill = 0;  // a layer of the prompt, and the ends of the others
+};
+
 Status CheckEngineConfig(const EngineConfig& config) {
   if (config.block_tokens < 2 || config.block_tokens % 2 != 0 || config.block_tokens > 4096) {
     return InvalidArgument("block_tokens is " + std::to_string(config.block_tokens) +
@@ -46,6 +52,10 @@ Status CheckEngineConfig(const EngineConfig& config) {
     return InvalidArgument(
         "prefill_chunk_tokens is " + std::to_string(config.prefill_chunk_tokens) +
         ", expected a multiple of block_tokens (" + std::to_string(config.block_tokens) + ")");
+  }
+  if (!(config.prefill.ratio >= 0 && config.prefill.ratio <= 1)) {
+    return InvalidArgument("prefill.ratio is " + std::to_string(config.prefill.ratio) +
+                           ", expected a share from 0 to 1");
   }
   if (config.audit.every < 0 || !(config.audit.threshold >= 0 && config.audit.threshold <= 1)) {
     return InvalidArgument("audit: expected every to be at least 0 and threshold from 0 to 1");
@@ -92,6 +102,7 @@ struct LLM::State {
             .observer = &observer,
             .geometry = geometry,
             .audit = config.audit,
+            .prefill = config.prefill,
             .prefill_chunk_tokens = config.prefill_chunk_tokens,
             .may_spill = may_spill};
   }
@@ -99,6 +110,7 @@ struct LLM::State {
   Status UseScratchStore();
   Result<std::vector<std::int32_t>> Tokens(const Prompt& prompt) const;
   Result<std::unique_ptr<Sequence>> NewSequence(std::vector<std::int32_t> tokens, int max_tokens);
+  SlotsOfSequence SlotsOf(const Sequence& sequence, int max_tokens) const;
   void FinishSequence(Sequence& sequence);
   bool IsEos(std::int32_t id) const;
   Status GenerateBatch(const EngineCore& core, std::span<Request> batch,
@@ -169,6 +181,17 @@ Result<std::unique_ptr<Sequence>> LLM::State::NewSequence(std::vector<std::int32
   sequence->stats.prompt_tokens = sequence->prompt_tokens;
   sequence->tokens = std::move(tokens);
   return sequence;
+}
+
+SlotsOfSequence LLM::State::SlotsOf(const Sequence& sequence, int max_tokens) const {
+  const int block = geometry.slice.block_tokens;
+  const std::int64_t tokens = sequence.prompt_tokens + max_tokens;
+  const std::int64_t blocks = (tokens + block - 1) / block;
+  const SequenceShape shape = sequence.Shape(tokens, tokens / block, model->config().num_heads);
+  // The block that decode fills and the one before stay until they are dumped.
+  const std::int64_t kept = std::min(blocks, sequence.algorithm->ResidentBlocks(shape) + 2);
+  return {.decode = kept * geometry.slices_per_block(),
+          .prefill = (blocks + geometry.num_layers) * geometry.num_kv_heads};
 }
 
 void LLM::State::FinishSequence(Sequence& sequence) {
@@ -269,7 +292,7 @@ Result<std::unique_ptr<LLM>> LLM::Open(const EngineConfig& config) {
         auto probe = CreateSparseAttention(config.sparse.name, config.sparse.options);
         return probe ? Status() : Status(probe.error());
       }());
-  if (config.threads > 0) omp_set_num_threads(config.threads);
+  SetUpComputeThreads(config.threads, config.pin_threads);
   auto state = std::make_unique<State>();
   state->config = config;
   ESA_ASSIGN_OR_RETURN(state->model, Model::Load(config.model_dir, config.weights));
@@ -300,8 +323,11 @@ Result<std::unique_ptr<LLM>> LLM::Open(const EngineConfig& config) {
   ESA_ASSIGN_OR_RETURN(
       state->pool, SlicePool::Create(state->geometry.slice.slice_bytes(), config.kv_memory_bytes));
   state->retrieval = std::make_unique<RetrievalPool>(config.retrieval_threads);
-  state->hasher =
-      std::make_unique<BlockHasher>(state->model->Fingerprint(), state->geometry, config.tenant);
+  const auto fingerprint = state->model->Fingerprint();
+  std::vector<std::uint8_t> computation(fingerprint.begin(), fingerprint.end());
+  const std::vector<std::uint8_t> mark = ComputationMark(config.prefill);
+  computation.insert(computation.end(), mark.begin(), mark.end());
+  state->hasher = std::make_unique<BlockHasher>(computation, state->geometry, config.tenant);
   if (!config.store.storage_backends.empty() || config.store.backend != "posix") {
     ESA_RETURN_IF_ERROR(state->OpenStore(config.store));
   } else {
@@ -327,13 +353,19 @@ Result<std::vector<Completion>> LLM::Generate(std::span<const Prompt> prompts,
   const bool may_spill = slots > state.pool->num_slots();
   if (may_spill && state.store == nullptr) ESA_RETURN_IF_ERROR(state.UseScratchStore());
   const EngineCore core = state.Core(may_spill);
-  // Where memory is short, one sequence at a time: sharing it would only add loads.
-  const std::size_t batch_size = may_spill ? 1 : kMaxBatch;
   std::vector<Completion> completions;
-  for (std::size_t first = 0; first < tokens.size(); first += batch_size) {
+  while (completions.size() < tokens.size()) {
     std::vector<Request> batch;
-    for (std::size_t i = first; i < std::min(tokens.size(), first + batch_size); ++i) {
+    std::int64_t kept = 0;  // slots
+    for (std::size_t i = completions.size(); i < tokens.size() && batch.size() < kMaxBatch; ++i) {
       ESA_ASSIGN_OR_RETURN(auto sequence, state.NewSequence(tokens[i], params.max_tokens));
+      // Where memory is short, only with sequences that leave each other what they keep: sharing
+      // it would add loads.
+      const SlotsOfSequence slots_of = state.SlotsOf(*sequence, params.max_tokens);
+      const bool fits =
+          kept + std::max(slots_of.decode, slots_of.prefill) <= state.pool->num_slots();
+      if (may_spill && !fits && !batch.empty()) break;
+      kept += slots_of.decode;
       sequence->index = i;
       batch.push_back({.index = i,
                        .sequence = std::move(sequence),

@@ -76,6 +76,27 @@ TEST(LlmTest, ABatchAnswersAsItsPromptsDoOneByOne) {
   }
 }
 
+TEST(LlmTest, ABatchWhoseBlocksGoToDiskAnswersAsItsPromptsDoOneByOne) {
+  EngineConfig config = TestConfig();
+  config.sparse = {.name = "ESA", .options = {{"sparse_ratio", 0.1}}};
+  // Memory for what ESA keeps of three prompts, of four not for half of their KV.
+  config.kv_memory_bytes = 300 * kSliceBytes;
+  const auto llm = Open(config);
+  std::vector<Prompt> prompts;
+  for (std::uint64_t seed = 0; seed < 4; ++seed) prompts.push_back(RandomPrompt(960, seed));
+  const SamplingParams params{.max_tokens = 40, .ignore_eos = true};
+  const auto batch = llm->Generate(prompts, params);
+  ASSERT_TRUE(batch.ok()) << batch.error().message;
+  ASSERT_EQ(batch->size(), prompts.size());
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const Completion alone = Answer(*llm, prompts[i], params);
+    EXPECT_EQ((*batch)[i].token_ids, alone.token_ids) << i;
+    EXPECT_GT((*batch)[i].stats.dumped_bytes, 0u) << i;
+    EXPECT_EQ((*batch)[i].stats.failed_loads, 0) << i;
+    EXPECT_TRUE((*batch)[i].stats.sparse);
+  }
+}
+
 TEST(LlmTest, SequencesThatEndEarlyDoNotDisturbTheirBatch) {
   const auto llm = Open(TestConfig());
   std::vector<Prompt> prompts;

@@ -4,10 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <span>
 
 #include "base/status_macros.h"
 #include "engine/attention_step.h"
+#include "engine/prefill_selection.h"
 #include "engine/stopwatch.h"
 #include "ops/attention.h"
 
@@ -26,7 +28,11 @@ class PrefillPass final : public AttentionBackend {
         prompt_(sequence.prompt_tokens),
         num_blocks_((prompt_ + block_tokens_ - 1) / block_tokens_),
         to_dump_(static_cast<std::size_t>(num_blocks_)),
-        in_store_(static_cast<std::size_t>(num_blocks_)) {}
+        in_store_(static_cast<std::size_t>(num_blocks_)) {
+    if (core.prefill.attention == PrefillAttention::kSparse) {
+      selection_.emplace(core.geometry, core.prefill, num_blocks_);
+    }
+  }
 
   // Restores what the store has, if that is fewer than `restore_below` tokens, and computes the
   // rest.
@@ -55,6 +61,10 @@ class PrefillPass final : public AttentionBackend {
   Status PinRestored(int layer, std::int64_t restored);
   Status AppendRows(int layer, const float* k, const float* v, std::int64_t rows);
   void SealBlocks(int layer, std::int64_t from, std::int64_t to);
+  void Describe(int layer, std::int64_t from, std::int64_t to);
+  void AttendToAll(int layer, const PrefillAttentionItem& chunk);
+  void AttendToSelected(int layer, const PrefillAttentionItem& chunk);
+  SliceView View(int layer, int head, std::int64_t block, std::int64_t end);
   void SelectFirst(int layer);
   void ReleaseLayer(int layer, bool keep_kv);
   Status CheckLayerFits() const;
@@ -70,8 +80,11 @@ class PrefillPass final : public AttentionBackend {
   std::int64_t restored_ = 0;
   bool restore_failed_ = false;
   std::vector<float> hidden_;
-  std::vector<float> last_query_;  // [num_heads, head_dim]
-  std::int64_t chunk_begin_ = 0;   // position of the first row given to Attend
+  std::vector<float> last_query_;              // [num_heads, head_dim]
+  std::int64_t chunk_begin_ = 0;               // position of the first row given to Attend
+  std::optional<PrefillSelection> selection_;  // of sparse prefill
+  std::int64_t attended_blocks_ = 0;           // sums over queries' tiles, heads and layers
+  std::int64_t all_blocks_ = 0;
 };
 
 Status PrefillPass::CheckLayerFits() const {
@@ -231,6 +244,7 @@ Status PrefillPass::Run(std::int64_t restored, bool keep_kv, const PrefillProgre
   ForwardScratch scratch;
   for (int layer = 0; layer < config_.num_layers; ++layer) {
     ESA_RETURN_IF_ERROR(PinRestored(layer, restored));
+    Describe(layer, 0, restored / block_tokens_);
     for (std::int64_t at = 0; at < computed; at += chunk) {
       const std::int64_t rows = std::min(chunk, computed - at);
       chunk_begin_ = restored + at;
@@ -246,6 +260,10 @@ Status PrefillPass::Run(std::int64_t restored, bool keep_kv, const PrefillProgre
     }
     if (keep_kv) SelectFirst(layer);
     ReleaseLayer(layer, keep_kv);
+  }
+  if (all_blocks_ > 0) {
+    seq_.stats.prefill_share =
+        static_cast<double>(attended_blocks_) / static_cast<double>(all_blocks_);
   }
   return {};
 }
@@ -285,39 +303,108 @@ void PrefillPass::SealBlocks(int layer, std::int64_t from, std::int64_t to) {
   }
 }
 
+void PrefillPass::Describe(int layer, std::int64_t from, std::int64_t to) {
+  if (!selection_) return;
+  const std::int64_t heads = config_.num_kv_heads;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t i = from * heads; i < to * heads; ++i) {
+    const int head = static_cast<int>(i % heads);
+    selection_->Describe(i / heads, head, seq_.cache.At(layer, head, i / heads).slot.data());
+  }
+}
+
+// The tokens of a block before position `end`.
+SliceView PrefillPass::View(int layer, int head, std::int64_t block, std::int64_t end) {
+  const std::int64_t start = block * block_tokens_;
+  return {
+      .data = seq_.cache.At(layer, head, block).slot.data(),
+      .first_position = static_cast<std::int32_t>(start),
+      .num_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(block_tokens_, end - start))};
+}
+
+// `chunk` is that of the first KV head, without its slices.
+void PrefillPass::AttendToAll(int layer, const PrefillAttentionItem& chunk) {
+  const int heads = config_.num_kv_heads;
+  const int group = config_.num_heads / heads;
+  const std::int64_t end = chunk.first_position + chunk.num_rows;
+  const std::int64_t blocks = (end + block_tokens_ - 1) / block_tokens_;
+  std::vector<SliceView> views;
+  views.reserve(static_cast<std::size_t>(blocks * heads));
+  std::vector<PrefillAttentionItem> items(static_cast<std::size_t>(heads), chunk);
+  for (int head = 0; head < heads; ++head) {
+    PrefillAttentionItem& item = items[static_cast<std::size_t>(head)];
+    item.slices = {views.data() + views.size(), static_cast<std::size_t>(blocks)};
+    for (std::int64_t b = 0; b < blocks; ++b) views.push_back(View(layer, head, b, end));
+    const std::int64_t offset = static_cast<std::int64_t>(head) * group * config_.head_dim;
+    item.q += offset;
+    item.out += offset;
+  }
+  PrefillAttention(core_.geometry.slice, items, group,
+                   1.0f / std::sqrt(static_cast<float>(config_.head_dim)));
+}
+
+// Likewise.
+void PrefillPass::AttendToSelected(int layer, const PrefillAttentionItem& chunk) {
+  const std::int64_t heads = config_.num_kv_heads;
+  const int group = config_.num_heads / config_.num_kv_heads;
+  const std::int64_t tile = selection_->tile_tokens();
+  const std::int64_t num_items = (chunk.num_rows + tile - 1) / tile * heads;
+  std::vector<PrefillAttentionItem> items(static_cast<std::size_t>(num_items), chunk);
+  std::vector<std::vector<SliceView>> views(static_cast<std::size_t>(num_items));
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t i = 0; i < num_items; ++i) {
+    const std::int64_t row = i / heads * tile;
+    const int head = static_cast<int>(i % heads);
+    PrefillAttentionItem& item = items[static_cast<std::size_t>(i)];
+    const std::int64_t offset =
+        row * chunk.row_stride + static_cast<std::int64_t>(head) * group * config_.head_dim;
+    item.q += offset;
+    item.out += offset;
+    item.num_rows = std::min(tile, chunk.num_rows - row);
+    item.first_position += static_cast<std::int32_t>(row);
+    thread_local std::vector<BlockIndex> blocks;
+    const std::int64_t near = selection_->Select({.q = item.q,
+                                                  .row_stride = item.row_stride,
+                                                  .first_position = item.first_position,
+                                                  .num_rows = static_cast<int>(item.num_rows),
+                                                  .kv_head = head,
+                                                  .group = group},
+                                                 &blocks);
+    const std::int64_t end = item.first_position + item.num_rows;
+    std::vector<SliceView>& of_item = views[static_cast<std::size_t>(i)];
+    for (const BlockIndex block : blocks) of_item.push_back(View(layer, head, block, end));
+    for (std::int64_t b = near; b * block_tokens_ < end; ++b) {
+      of_item.push_back(View(layer, head, b, end));
+    }
+    item.slices = of_item;
+  }
+  for (const PrefillAttentionItem& item : items) {
+    attended_blocks_ += std::ssize(item.slices);
+    all_blocks_ += item.first_position / block_tokens_ + 1;
+  }
+  PrefillAttention(core_.geometry.slice, items, group,
+                   1.0f / std::sqrt(static_cast<float>(config_.head_dim)));
+}
+
 Status PrefillPass::Attend(int layer, const float* q, const float* k, const float* v,
                            std::int64_t rows, float* out) {
   ESA_RETURN_IF_ERROR(AppendRows(layer, k, v, rows));
   const std::int64_t end = chunk_begin_ + rows;
-  const int heads = config_.num_kv_heads;
-  const int group = config_.num_heads / heads;
-  const std::int64_t blocks = (end + block_tokens_ - 1) / block_tokens_;
-  std::vector<SliceView> views(static_cast<std::size_t>(blocks * heads));
-  std::vector<PrefillAttentionItem> items;
-  for (int head = 0; head < heads; ++head) {
-    SliceView* first = views.data() + head * blocks;
-    for (std::int64_t b = 0; b < blocks; ++b) {
-      const std::int64_t start = b * block_tokens_;
-      first[b] = {.data = seq_.cache.At(layer, head, b).slot.data(),
-                  .first_position = static_cast<std::int32_t>(start),
-                  .num_tokens = static_cast<std::int32_t>(
-                      std::min<std::int64_t>(block_tokens_, end - start))};
-    }
-    const std::int64_t offset = static_cast<std::int64_t>(head) * group * config_.head_dim;
-    items.push_back({.q = q + offset,
-                     .out = out + offset,
-                     .row_stride = static_cast<std::int64_t>(config_.num_heads) * config_.head_dim,
-                     .num_rows = rows,
-                     .first_position = static_cast<std::int32_t>(chunk_begin_),
-                     .slices = {first, static_cast<std::size_t>(blocks)}});
+  const std::int64_t values = static_cast<std::int64_t>(config_.num_heads) * config_.head_dim;
+  const PrefillAttentionItem chunk = {.q = q,
+                                      .out = out,
+                                      .row_stride = values,
+                                      .num_rows = rows,
+                                      .first_position = static_cast<std::int32_t>(chunk_begin_),
+                                      .slices = {}};
+  Describe(layer, chunk_begin_ / block_tokens_, end / block_tokens_);
+  if (selection_) {
+    AttendToSelected(layer, chunk);
+  } else {
+    AttendToAll(layer, chunk);
   }
-  PrefillAttention(core_.geometry.slice, items, group,
-                   1.0f / std::sqrt(static_cast<float>(config_.head_dim)));
   SealBlocks(layer, chunk_begin_ / block_tokens_, end / block_tokens_);
-  if (end == prompt_) {
-    const std::int64_t values = static_cast<std::int64_t>(config_.num_heads) * config_.head_dim;
-    last_query_.assign(q + (rows - 1) * values, q + rows * values);
-  }
+  if (end == prompt_) last_query_.assign(q + (rows - 1) * values, q + rows * values);
   return {};
 }
 

@@ -37,6 +37,7 @@ constexpr Field<std::uint64_t> kBytes[] = {
 };
 constexpr Field<double> kReals[] = {
     {"prefill_seconds", &RequestStats::prefill_seconds},
+    {"prefill_share", &RequestStats::prefill_share},
     {"restore_seconds", &RequestStats::restore_seconds},
     {"decode_seconds", &RequestStats::decode_seconds},
     {"retrieval_stall_seconds", &RequestStats::retrieval_stall_seconds},
@@ -166,8 +167,11 @@ std::string CostText(std::span<const RequestStats> requests) {
   line("prompt",
        fmt::format("{:.0f} tokens, {:.0f} restored from the store ({})", value("prompt_tokens"),
                    value("restored_tokens"), bytes("restored_bytes")));
-  line("first token", fmt::format("{:.3f} s, {:.1f} tokens/s computed", value("prefill_seconds"),
-                                  value("prefill_tokens_per_second")));
+  const double share = value("prefill_share");
+  line("first token",
+       fmt::format("{:.3f} s, {:.1f} tokens/s computed{}", value("prefill_seconds"),
+                   value("prefill_tokens_per_second"),
+                   share < 1 ? fmt::format(", {:.1f}% of the blocks attended", 100 * share) : ""));
   line("decode", fmt::format("{:.0f} tokens, {:.1f} tokens/s", value("generated_tokens"),
                              value("decode_tokens_per_second")));
   line("peak resident KV", bytes(kPeak));

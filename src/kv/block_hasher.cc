@@ -41,10 +41,10 @@ std::string BlockId::Hex() const {
   return hex;
 }
 
-BlockHasher::BlockHasher(std::span<const std::uint8_t> model_fingerprint,
-                         const KvGeometry& geometry, const std::string& tenant)
+BlockHasher::BlockHasher(std::span<const std::uint8_t> computation, const KvGeometry& geometry,
+                         const std::string& tenant)
     : block_tokens_(geometry.slice.block_tokens) {
-  Bytes seed(model_fingerprint.begin(), model_fingerprint.end());
+  Bytes seed(computation.begin(), computation.end());
   AppendInt(seed, static_cast<std::uint64_t>(geometry.num_layers));
   AppendInt(seed, static_cast<std::uint64_t>(geometry.num_kv_heads));
   AppendInt(seed, static_cast<std::uint64_t>(geometry.slice.block_tokens));

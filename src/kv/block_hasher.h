@@ -17,7 +17,8 @@ namespace esa {
 
 class BlockHasher {
  public:
-  BlockHasher(std::span<const std::uint8_t> model_fingerprint, const KvGeometry& geometry,
+  // `computation`: the model's fingerprint, and what else decides how its KV is computed.
+  BlockHasher(std::span<const std::uint8_t> computation, const KvGeometry& geometry,
               const std::string& tenant);
 
   // The parent of a sequence's first block.

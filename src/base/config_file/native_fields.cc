@@ -74,6 +74,16 @@ Status ReadAudit(const std::string& where, const nlohmann::json& object, AuditCo
   return reader.Finish();
 }
 
+Status ReadPrefill(const std::string& where, const nlohmann::json& object, PrefillConfig* prefill) {
+  ObjectReader reader(where, object);
+  ReadChoice<PrefillAttention>(
+      &reader, "attention",
+      {{"dense", PrefillAttention::kDense}, {"sparse", PrefillAttention::kSparse}},
+      &prefill->attention);
+  reader.Share("ratio", &prefill->ratio);
+  return reader.Finish();
+}
+
 }  // namespace
 
 void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
@@ -88,8 +98,13 @@ void ReadNativeFields(ObjectReader* reader, EngineConfig* config) {
   ReadChoice<KvDtype>(reader, "kv_dtype",
                       {{"bf16", KvDtype::kBf16}, {"f32", KvDtype::kF32}, {"int8", KvDtype::kInt8}},
                       &config->kv_dtype);
+  if (const nlohmann::json* prefill = reader->Object("prefill")) {
+    const Status status = ReadPrefill(reader->Below("prefill"), *prefill, &config->prefill);
+    if (!status) reader->Adopt(status.error());
+  }
   reader->Int("prefill_chunk_tokens", 1, 1 << 20, &config->prefill_chunk_tokens);
   reader->Int("threads", 0, 4096, &config->threads);
+  reader->Bool("pin_threads", &config->pin_threads);
   reader->Int("retrieval_threads", 1, 256, &config->retrieval_threads);
   reader->Text("tenant", &config->tenant);
   if (const nlohmann::json* sparse = reader->Object("sparse")) {

@@ -34,7 +34,7 @@ std::vector<std::int32_t> RandomTokens(std::int64_t count, std::int64_t vocab, s
 // Slots for what the algorithm keeps in memory, and for one layer of the prompt, which prefill
 // needs at once.
 Result<std::uint64_t> NeededMemory(const KvGeometry& geometry, const SparseConfig& sparse,
-                                   std::int64_t tokens, int num_heads) {
+                                   std::int64_t tokens, int num_heads, int batch) {
   ESA_ASSIGN_OR_RETURN(const auto algorithm, CreateSparseAttention(sparse.name, sparse.options));
   const int block = geometry.slice.block_tokens;
   const SequenceShape shape = {.prompt_tokens = tokens,
@@ -48,9 +48,10 @@ Result<std::uint64_t> NeededMemory(const KvGeometry& geometry, const SparseConfi
   const std::int64_t blocks = tokens / block + 2;
   const std::int64_t kept = std::min(blocks, algorithm->ResidentBlocks(shape) + 2);
   // The block that decode fills, and the one before, are in memory in every layer.
-  const std::int64_t slots =
-      std::max(kept * geometry.slices_per_block(), blocks * geometry.num_kv_heads) +
-      2 * geometry.slices_per_block();
+  const std::int64_t of_one = kept * geometry.slices_per_block();
+  const std::int64_t slots = (batch - 1) * of_one +
+                             std::max(of_one, blocks * geometry.num_kv_heads) +
+                             2 * batch * geometry.slices_per_block();
   return static_cast<std::uint64_t>(slots * geometry.slice.slice_bytes());
 }
 
@@ -74,7 +75,7 @@ class Contestant {
                                            .dtype = engine.kv_dtype}};
     if (!config.given_memory) {
       ESA_ASSIGN_OR_RETURN(engine.kv_memory_bytes,
-                           NeededMemory(geometry, sparse, most, shape.num_heads));
+                           NeededMemory(geometry, sparse, most, shape.num_heads, config.batch));
     }
     ESA_ASSIGN_OR_RETURN(auto llm, LLM::Open(engine));
     return std::unique_ptr<Contestant>(new Contestant(config, shape, depth, std::move(llm)));
@@ -108,14 +109,26 @@ class Contestant {
   }
 
   Status Decode(std::uint64_t round) {
-    const auto tokens = static_cast<double>(config_.decode_tokens);
-    ESA_ASSIGN_OR_RETURN(const RequestStats stats,
-                         Generate(Prompt(1, round), static_cast<int>(config_.decode_tokens) + 1));
-    decode_rates_.push_back(tokens / stats.decode_seconds);
+    const auto steps = static_cast<double>(config_.decode_tokens);
+    std::vector<esa::Prompt> prompts(static_cast<std::size_t>(config_.batch));
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      prompts[i].token_ids = Prompt(1, round * prompts.size() + i);
+    }
+    ESA_ASSIGN_OR_RETURN(const std::vector<RequestStats> all,
+                         Generate(prompts, static_cast<int>(config_.decode_tokens) + 1));
+    RequestStats stats;
+    for (const RequestStats& of_one : all) {
+      stats.decode_seconds = std::max(stats.decode_seconds, of_one.decode_seconds);
+      stats.retrieval_stall_seconds += of_one.retrieval_stall_seconds;
+      stats.load_stall_seconds += of_one.load_stall_seconds;
+      stats.attended_bytes += of_one.attended_bytes;
+      stats.loaded_bytes += of_one.loaded_bytes;
+    }
+    decode_rates_.push_back(steps * config_.batch / stats.decode_seconds);
     stalls_.push_back((stats.retrieval_stall_seconds + stats.load_stall_seconds) /
                       stats.decode_seconds);
-    row_.attended_bytes = static_cast<double>(stats.attended_bytes) / tokens;
-    row_.loaded_bytes = static_cast<double>(stats.loaded_bytes) / tokens;
+    row_.attended_bytes = static_cast<double>(stats.attended_bytes) / steps;
+    row_.loaded_bytes = static_cast<double>(stats.loaded_bytes) / steps;
     row_.decode_bytes = static_cast<double>(llm_->step_weight_bytes()) + row_.attended_bytes;
     return {};
   }
@@ -158,12 +171,21 @@ class Contestant {
                                 const std::function<void(double)>& progress = {}) {
     esa::Prompt prompt;
     prompt.token_ids = std::move(tokens);
+    ESA_ASSIGN_OR_RETURN(const std::vector<RequestStats> all,
+                         Generate({&prompt, 1}, max_tokens, progress));
+    return all.front();
+  }
+
+  Result<std::vector<RequestStats>> Generate(std::span<const esa::Prompt> prompts, int max_tokens,
+                                             const std::function<void(double)>& progress = {}) {
     ProgressCallback report;
     if (progress) report = [&](std::size_t, double fraction) { progress(fraction); };
     ESA_ASSIGN_OR_RETURN(
         const std::vector<Completion> done,
-        llm_->Generate({&prompt, 1}, {.max_tokens = max_tokens, .ignore_eos = true}, {}, report));
-    return done.front().stats;
+        llm_->Generate(prompts, {.max_tokens = max_tokens, .ignore_eos = true}, {}, report));
+    std::vector<RequestStats> stats;
+    for (const Completion& completion : done) stats.push_back(completion.stats);
+    return stats;
   }
 
   const EngineBenchConfig& config_;

@@ -24,6 +24,7 @@ struct EngineBenchConfig {
   std::vector<WeightType> weights = {WeightType::kStored};  // each with each algorithm
   std::int64_t prefill_tokens = 512;                        // 0: not measured
   std::int64_t decode_tokens = 32;                          // likewise
+  int batch = 1;                                            // sequences that are decoded together
   int rounds = 5;
   bool fake_kv = false;       // the context is made up, not computed
   bool given_memory = false;  // engine.kv_memory_bytes holds; else what an algorithm needs
@@ -36,13 +37,13 @@ struct EngineBenchRow {
   std::string algorithm;
   std::uint64_t weight_bytes = 0;
   double prefill_tokens_per_second = 0;
-  std::int64_t prefill_tokens = 0;  // of one prefill
-  double prefill_operations = 0;    // that it had to do
-  double decode_tokens_per_second = 0;
-  double decode_bytes = 0;    // weights and KV that a step had to read
-  double attended_bytes = 0;  // of these, KV
-  double loaded_bytes = 0;    // a step, from the folder
-  double stall = 0;           // part of the step spent waiting for retrieval or loads
+  std::int64_t prefill_tokens = 0;      // of one prefill
+  double prefill_operations = 0;        // that it had to do
+  double decode_tokens_per_second = 0;  // of the whole batch
+  double decode_bytes = 0;              // weights and KV that a step of the batch had to read
+  double attended_bytes = 0;            // of these, KV
+  double loaded_bytes = 0;              // a step, from the folder
+  double stall = 0;                     // part of the step spent waiting for retrieval or loads
   std::uint64_t kv_memory_bytes = 0;
 };
 

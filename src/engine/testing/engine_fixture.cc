@@ -74,6 +74,7 @@ Result<EngineRun> RunEngine(const EngineSetup& setup, std::int64_t prompt_tokens
                         .observer = &setup.observer,
                         .geometry = geometry,
                         .audit = setup.audit,
+                        .prefill = {},
                         .prefill_chunk_tokens = 2 * kTestBlockTokens,
                         .may_spill = store != nullptr};
   ESA_ASSIGN_OR_RETURN(auto algorithm, CreateSparseAttention(setup.algorithm, setup.options));
