@@ -1,5 +1,7 @@
 #include "ops/attention.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -41,15 +43,21 @@ struct DecodePart {
   const DecodeAttentionItem* item;
   std::int64_t first_slice;
   std::int64_t num_slices;
+
+  const std::byte* FirstSlice() const {
+    return item->slices[static_cast<std::size_t>(first_slice)].data;
+  }
 };
 
-void AttendPart(const SliceLayout& layout, const DecodePart& part, int group, float scale,
-                float* state) {
+// `next`: what the calling thread is likely to attend to after this, or null.
+void AttendPart(const SliceLayout& layout, const DecodePart& part, const DecodePart* next,
+                int group, float scale, float* state) {
   thread_local Scratch scratch;
   AttendTask task = {.block_tokens = layout.block_tokens,
                      .head_dim = layout.head_dim,
                      .slices = part.item->slices.data() + part.first_slice,
                      .num_slices = part.num_slices,
+                     .next = next != nullptr ? next->FirstSlice() : nullptr,
                      .q = part.item->q,
                      .num_tokens = 1,
                      .group = group,
@@ -143,9 +151,14 @@ void DecodeAttention(const SliceLayout& layout, std::span<const DecodeAttentionI
   float* states = kept_states.Floats(static_cast<std::size_t>(num_parts * stride));
 #pragma omp parallel if (num_parts > 1)
   {
+    const int threads = omp_get_num_threads();
 #pragma omp for schedule(dynamic)
     for (std::int64_t p = 0; p < num_parts; ++p) {
-      AttendPart(layout, parts[static_cast<std::size_t>(p)], group, scale, states + p * stride);
+      // Threads take parts in turn.
+      const DecodePart* next =
+          p + threads < num_parts ? &parts[static_cast<std::size_t>(p + threads)] : nullptr;
+      AttendPart(layout, parts[static_cast<std::size_t>(p)], next, group, scale,
+                 states + p * stride);
     }
 #pragma omp for schedule(static)
     for (std::int64_t r = 0; r < num_rows; ++r) {
@@ -167,7 +180,8 @@ void SliceLogWeights(const SliceLayout& layout, const float* q, int group,
     thread_local Scratch states;
     float* state = states.Floats(static_cast<std::size_t>(StateFloats(layout.head_dim, group)));
     const DecodeAttentionItem item = {.q = q, .slices = slices};
-    AttendPart(layout, {.item = &item, .first_slice = i, .num_slices = 1}, group, scale, state);
+    AttendPart(layout, {.item = &item, .first_slice = i, .num_slices = 1}, nullptr, group, scale,
+               state);
     for (int r = 0; r < group; ++r) out[r * count + i] = state[r] + std::log(state[group + r]);
   }
 }

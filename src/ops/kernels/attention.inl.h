@@ -473,7 +473,7 @@ void Attend(const AttendTask& task) {
       if (v_scales.largest == 0) v_scales.largest = 1;
       v_scales.largest_a = Mode::Largest(tokens);
     }
-    const bool is_last = s + 1 == task.num_slices;
+    const std::byte* next = s + 1 < task.num_slices ? task.slices[s + 1].data : task.next;
     Multiply<Mode>({.a = buffers.q,
                     .a_stride = buffers.q_stride,
                     .b = k,
@@ -487,8 +487,7 @@ void Attend(const AttendTask& task) {
                     .scales = k_scales,
                     .next_b = v});
     Softmax<Mode>(task, buffers, slice, tokens, v_scales);
-    AddValues<Mode>(task, buffers, v, tokens,
-                    is_last ? nullptr : reinterpret_cast<const float*>(task.slices[s + 1].data));
+    AddValues<Mode>(task, buffers, v, tokens, reinterpret_cast<const float*>(next));
   }
 }
 

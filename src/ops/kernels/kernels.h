@@ -22,7 +22,8 @@ struct AttendTask {
   int head_dim = 0;
   const SliceView* slices = nullptr;  // [num_slices]
   std::int64_t num_slices = 0;
-  const float* q = nullptr;  // [num_tokens, group, head_dim], tokens row_stride values apart
+  const std::byte* next = nullptr;  // a slice that is likely to be read after these, or null
+  const float* q = nullptr;         // [num_tokens, group, head_dim], tokens row_stride values apart
   std::int64_t row_stride = 0;
   int num_tokens = 0;
   int group = 0;
