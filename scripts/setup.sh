@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(
   cmake ninja-build g++ pkg-config
-  libdnnl-dev
+  libdnnl-dev libhwy-dev
   nlohmann-json3-dev libyaml-cpp-dev libcli11-dev libfmt-dev
   libssl-dev libhiredis-dev liburing-dev libxxhash-dev libpcre2-dev libutf8proc-dev
   libgtest-dev libgmock-dev

@@ -34,6 +34,8 @@ bool ProcessorHas(Isa isa) {
   switch (isa) {
     case Isa::kScalar:
       return true;
+    case Isa::kVector128:
+      return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
     case Isa::kAvx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
              __builtin_cpu_supports("popcnt");
@@ -48,12 +50,24 @@ bool ProcessorHas(Isa isa) {
   return false;
 }
 #else
-bool ProcessorHas(Isa isa) { return isa == Isa::kScalar; }
+// NEON is part of every ARM processor of 64 bits.
+bool ProcessorHas(Isa isa) { return isa == Isa::kScalar || isa == Isa::kVector128; }
+#endif
+
+#ifdef ESA_VECTOR128_KERNELS
+Kernels Vector128Kernels() {
+  Kernels kernels = kScalarKernels;
+  TakeVector128Kernels(&kernels);
+  return kernels;
+}
 #endif
 
 const auto& Table() {
   static const std::array table = {
       Row{Isa::kScalar, kScalarKernels},
+#ifdef ESA_VECTOR128_KERNELS
+      Row{Isa::kVector128, Vector128Kernels()},
+#endif
 #ifdef ESA_X86_KERNELS
       Row{Isa::kAvx2, kAvx2Kernels},
       Row{Isa::kAvx512, kAvx512Kernels},
@@ -91,6 +105,8 @@ std::string_view IsaName(Isa isa) {
   switch (isa) {
     case Isa::kScalar:
       return "scalar";
+    case Isa::kVector128:
+      return "vector128";
     case Isa::kAvx2:
       return "avx2";
     case Isa::kAvx512:

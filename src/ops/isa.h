@@ -6,7 +6,7 @@
 
 namespace esa {
 
-enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Bf16 };
+enum class Isa { kScalar, kVector128, kAvx2, kAvx512, kAvx512Bf16 };
 
 std::string_view IsaName(Isa isa);
 

@@ -7,8 +7,8 @@
 #include <functional>
 #include <limits>
 
-#include "base/random.h"
 #include "base/check.h"
+#include "base/random.h"
 #include "ops/kernels/kernels.h"
 #include "ops/numeric.h"
 

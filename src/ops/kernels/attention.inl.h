@@ -82,8 +82,7 @@ struct Int8Mode {
   }
   static Sum Dot(Ints a, Ints b, Sum sum) {
     sum = AddProducts(a, b, sum);
-    // Products are not to be added to each other first: it takes more registers than there are.
-    asm("" : "+x"(sum));
+    KeepApart(&sum);
     return sum;
   }
   // x0, x1: whole numbers of at most Largest().

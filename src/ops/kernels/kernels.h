@@ -14,6 +14,14 @@
 
 namespace esa {
 
+// Four values, as the sums of four vectors are.
+typedef float Fours __attribute__((vector_size(16)));
+static inline Fours LoadFours(const float* p) {
+  Fours values;
+  __builtin_memcpy(&values, p, sizeof(values));
+  return values;
+}
+
 // Query rows against slices of one KV head, to a state that can be merged with others: row r has
 // attended with weights exp(score - max[r]), which add up to sum[r] and give acc[r].
 // Rows are numbered token by token: row = token * group + head.
@@ -188,6 +196,10 @@ struct Kernels {
 };
 
 extern const Kernels kScalarKernels;
+#ifdef ESA_VECTOR128_KERNELS
+// Puts those that there are into the reference's places.
+void TakeVector128Kernels(Kernels* kernels);
+#endif
 #ifdef ESA_X86_KERNELS
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;

@@ -55,19 +55,17 @@ struct Int8Rows {
 
 // The products of kPanel rows with a query into their scores.
 template <class Rows>
-inline void StoreProducts(const float* scales, float query_scale, bool add, __m128 products,
+inline void StoreProducts(const float* scales, float query_scale, bool add, Fours products,
                           float* scores) {
-  if constexpr (Rows::kScaled) {
-    products = _mm_mul_ps(products, _mm_mul_ps(_mm_loadu_ps(scales), _mm_set1_ps(query_scale)));
-  }
-  if (add) products = _mm_add_ps(_mm_loadu_ps(scores), products);
-  _mm_storeu_ps(scores, products);
+  if constexpr (Rows::kScaled) products *= LoadFours(scales) * query_scale;
+  if (add) products += LoadFours(scores);
+  __builtin_memcpy(scores, &products, sizeof(products));
 }
 
 // The same for the rows from `row` on, of which only `count` are there.
 template <class Rows>
 inline void StorePanel(const DotRowsTask& task, std::int64_t row, std::int64_t count, int r,
-                       __m128 products) {
+                       Fours products) {
   float* scores = task.scores + r * task.stride + row;
   const float* scales = Rows::kScaled ? task.scales + row : nullptr;
   const float query_scale = Rows::kScaled ? task.query_scales[r] : 1.0f;

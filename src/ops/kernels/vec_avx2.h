@@ -153,6 +153,9 @@ inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
 inline Ints AddProducts(Ints a, Ints b, Ints sums) {
   return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b));
 }
+// Keeps compilers from adding what is summed here to each other first, which takes more registers
+// than there are.
+inline void KeepApart(Ints* sums) { asm("" : "+x"(*sums)); }
 inline Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 inline Floats FloatsFromInts(Ints x) { return _mm256_cvtepi32_ps(x); }
 inline Ints BitsOf(Floats x) { return _mm256_castps_si256(x); }

@@ -143,6 +143,9 @@ inline Ints AddProducts(Ints a, Ints b, Ints sums) {
   return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b));
 #endif
 }
+// Keeps compilers from adding what is summed here to each other first, which takes more registers
+// than there are.
+inline void KeepApart(Ints* sums) { asm("" : "+v"(*sums)); }
 inline Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 inline Floats FloatsFromInts(Ints x) { return _mm512_cvtepi32_ps(x); }
 inline Ints BitsOf(Floats x) { return _mm512_castps_si512(x); }
