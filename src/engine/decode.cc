@@ -24,13 +24,22 @@ class Decoder::Pass final : public AttentionBackend {
                 float* out) override;
 
  private:
-  Status AttendOne(int layer, Sequence& seq, const float* q, const float* k, const float* v,
-                   float* out);
+  // One sequence at the layer at hand.
+  struct Row {
+    std::optional<EngineStep> step = {};
+    std::vector<std::vector<BlockIndex>> pinned = {};  // by KV head
+    std::vector<std::vector<SliceView>> views = {};    // likewise
+    std::vector<float> log_weights = {};               // [num_heads]
+  };
+
+  Status Begin(int layer, Sequence& seq, Row& row, const float* q, const float* k, const float* v,
+               float* out);
+  Status End(int layer, Sequence& seq, Row& row, float* out);
   Status Append(int layer, Sequence& seq, std::int64_t position, const float* k, const float* v);
-  Status PinSelection(int layer, Sequence& seq, EngineStep& step);
-  void Observe(int layer, const Sequence& seq, const EngineStep& step) const;
-  void AddEstimates(const EngineStep& step, float* out) const;
-  Status Audit(int layer, Sequence& seq, EngineStep& step);
+  Status PinSelection(int layer, Sequence& seq, Row& row);
+  void Observe(int layer, const Sequence& seq, const Row& row) const;
+  void AddEstimates(const Row& row, float* out) const;
+  Status Audit(int layer, Sequence& seq, Row& row);
   void Act(Sequence& seq);
   void SealBlock(Sequence& seq, std::int64_t block);
   bool OpenScratch(Sequence& seq, std::int64_t block);
@@ -43,11 +52,9 @@ class Decoder::Pass final : public AttentionBackend {
   std::vector<float> logits_;  // [batch, vocab_size]
   std::vector<std::int32_t> tokens_;
   std::vector<std::int32_t> positions_;
-  std::vector<std::vector<BlockIndex>> pinned_;  // by KV head, of the sequence at hand
-  std::vector<std::vector<SliceView>> views_;    // likewise
+  std::vector<Row> rows_;
   std::vector<DecodeAttentionItem> items_;
-  std::vector<float> log_weights_;  // [num_heads]
-  std::vector<float> mass_;         // [num_heads, num_blocks], of an audit
+  std::vector<float> mass_;  // [num_heads, num_blocks], of an audit
 };
 
 Status Decoder::Pass::Append(int layer, Sequence& seq, std::int64_t position, const float* k,
@@ -68,13 +75,13 @@ Status Decoder::Pass::Append(int layer, Sequence& seq, std::int64_t position, co
   return {};
 }
 
-Status Decoder::Pass::PinSelection(int layer, Sequence& seq, EngineStep& step) {
+Status Decoder::Pass::PinSelection(int layer, Sequence& seq, Row& row) {
   const Stopwatch watch;
   const std::uint64_t before = core_.working_set->counters().loaded_bytes;
-  pinned_.resize(static_cast<std::size_t>(config_.num_kv_heads));
+  row.pinned.resize(static_cast<std::size_t>(config_.num_kv_heads));
   for (int head = 0; head < config_.num_kv_heads; ++head) {
-    std::vector<BlockIndex>& blocks = pinned_[static_cast<std::size_t>(head)];
-    blocks = step.selections()[static_cast<std::size_t>(head)];
+    std::vector<BlockIndex>& blocks = row.pinned[static_cast<std::size_t>(head)];
+    blocks = row.step->selections()[static_cast<std::size_t>(head)];
     ESA_ASSIGN_OR_RETURN(const std::vector<BlockIndex> failed,
                          core_.working_set->PinResident(seq.cache, layer, head, blocks));
     if (failed.empty()) continue;
@@ -89,54 +96,59 @@ Status Decoder::Pass::PinSelection(int layer, Sequence& seq, EngineStep& step) {
   return {};
 }
 
-Status Decoder::Pass::AttendOne(int layer, Sequence& seq, const float* q, const float* k,
-                                const float* v, float* out) {
+// Up to what attention has to compute for the sequence.
+Status Decoder::Pass::Begin(int layer, Sequence& seq, Row& row, const float* q, const float* k,
+                            const float* v, float* out) {
   const SliceLayout& layout = core_.geometry.slice;
   const std::int64_t position = static_cast<std::int64_t>(seq.tokens.size()) - 1;
   const std::int64_t sealed = position / layout.block_tokens;
   const std::int64_t values = static_cast<std::int64_t>(config_.num_heads) * config_.head_dim;
   ESA_RETURN_IF_ERROR(Append(layer, seq, position, k, v));
-  EngineStep step(core_, seq, layer, position + 1 - seq.prompt_tokens,
-                  seq.Shape(position + 1, sealed, config_.num_heads),
-                  {q, static_cast<std::size_t>(values)});
+  EngineStep& step = row.step.emplace(core_, seq, layer, position + 1 - seq.prompt_tokens,
+                                      seq.Shape(position + 1, sealed, config_.num_heads),
+                                      std::span(q, static_cast<std::size_t>(values)));
   seq.algorithm->AttentionBegin(step);
   ESA_CHECK(!step.selections().empty());
-  ESA_RETURN_IF_ERROR(PinSelection(layer, seq, step));
-  Observe(layer, seq, step);
+  ESA_RETURN_IF_ERROR(PinSelection(layer, seq, row));
+  Observe(layer, seq, row);
 
   const int group = config_.num_heads / config_.num_kv_heads;
-  views_.resize(static_cast<std::size_t>(config_.num_kv_heads));
-  log_weights_.resize(static_cast<std::size_t>(config_.num_heads));
-  items_.clear();
+  row.views.resize(static_cast<std::size_t>(config_.num_kv_heads));
+  row.log_weights.resize(static_cast<std::size_t>(config_.num_heads));
   for (int head = 0; head < config_.num_kv_heads; ++head) {
-    std::vector<SliceView>& views = views_[static_cast<std::size_t>(head)];
+    std::vector<SliceView>& views = row.views[static_cast<std::size_t>(head)];
     views.clear();
     const auto add = [&](std::int64_t block, std::int64_t tokens) {
       views.push_back({.data = seq.cache.At(layer, head, block).slot.data(),
                        .first_position = static_cast<std::int32_t>(block * layout.block_tokens),
                        .num_tokens = static_cast<std::int32_t>(tokens)});
     };
-    for (BlockIndex block : pinned_[static_cast<std::size_t>(head)])
+    for (BlockIndex block : row.pinned[static_cast<std::size_t>(head)]) {
       add(block, layout.block_tokens);
+    }
     add(sealed, position % layout.block_tokens + 1);
     const std::int64_t offset = static_cast<std::int64_t>(head) * group * config_.head_dim;
     items_.push_back({.q = q + offset,
                       .out = out + offset,
                       .slices = views,
-                      .log_weights = log_weights_.data() + std::int64_t{head} * group});
+                      .log_weights = row.log_weights.data() + std::int64_t{head} * group});
     seq.stats.attended_bytes += views.size() * static_cast<std::uint64_t>(layout.slice_bytes());
   }
-  DecodeAttention(layout, items_, group, 1.0f / std::sqrt(static_cast<float>(config_.head_dim)));
-  AddEstimates(step, out);
-  ESA_RETURN_IF_ERROR(Audit(layer, seq, step));
+  return {};
+}
 
+// What follows when `out` is there.
+Status Decoder::Pass::End(int layer, Sequence& seq, Row& row, float* out) {
+  AddEstimates(row, out);
+  ESA_RETURN_IF_ERROR(Audit(layer, seq, row));
+  const std::int64_t sealed = row.step->shape().sealed_blocks;
   for (int head = 0; head < config_.num_kv_heads; ++head) {
     core_.working_set->Unpin(seq.cache.At(layer, head, sealed));
-    for (BlockIndex block : pinned_[static_cast<std::size_t>(head)]) {
+    for (BlockIndex block : row.pinned[static_cast<std::size_t>(head)]) {
       core_.working_set->Unpin(seq.cache.At(layer, head, block));
     }
   }
-  seq.algorithm->AttentionEnd(step);
+  seq.algorithm->AttentionEnd(*row.step);
   return {};
 }
 
@@ -144,35 +156,47 @@ Status Decoder::Pass::Attend(int layer, const float* q, const float* k, const fl
                              std::int64_t rows, float* out) {
   const std::int64_t q_values = static_cast<std::int64_t>(config_.num_heads) * config_.head_dim;
   const std::int64_t kv_values = static_cast<std::int64_t>(config_.num_kv_heads) * config_.head_dim;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    Sequence& seq = *batch_[static_cast<std::size_t>(row)];
-    const WorkingSetCounters& counters = core_.working_set->counters();
-    const std::uint64_t loaded = counters.loaded_bytes;
-    const std::int64_t failed = counters.failed_loads;
-    ESA_RETURN_IF_ERROR(AttendOne(layer, seq, q + row * q_values, k + row * kv_values,
-                                  v + row * kv_values, out + row * q_values));
-    seq.stats.loaded_bytes += counters.loaded_bytes - loaded;
-    seq.stats.failed_loads += counters.failed_loads - failed;
-  }
-  return {};
+  const auto for_each = [&](auto&& step) -> Status {
+    for (std::int64_t i = 0; i < rows; ++i) {
+      Sequence& seq = *batch_[static_cast<std::size_t>(i)];
+      const WorkingSetCounters& counters = core_.working_set->counters();
+      const std::uint64_t loaded = counters.loaded_bytes;
+      const std::int64_t failed = counters.failed_loads;
+      ESA_RETURN_IF_ERROR(step(i, seq, rows_[static_cast<std::size_t>(i)]));
+      seq.stats.loaded_bytes += counters.loaded_bytes - loaded;
+      seq.stats.failed_loads += counters.failed_loads - failed;
+    }
+    return {};
+  };
+  rows_.resize(static_cast<std::size_t>(rows));
+  items_.clear();
+  ESA_RETURN_IF_ERROR(for_each([&](std::int64_t i, Sequence& seq, Row& row) {
+    return Begin(layer, seq, row, q + i * q_values, k + i * kv_values, v + i * kv_values,
+                 out + i * q_values);
+  }));
+  DecodeAttention(core_.geometry.slice, items_, config_.num_heads / config_.num_kv_heads,
+                  1.0f / std::sqrt(static_cast<float>(config_.head_dim)));
+  return for_each([&](std::int64_t i, Sequence& seq, Row& row) {
+    return End(layer, seq, row, out + i * q_values);
+  });
 }
 
-void Decoder::Pass::Observe(int layer, const Sequence& seq, const EngineStep& step) const {
+void Decoder::Pass::Observe(int layer, const Sequence& seq, const Row& row) const {
   if (core_.observer == nullptr || !*core_.observer) return;
   for (int head = 0; head < config_.num_kv_heads; ++head) {
     (*core_.observer)({.request = seq.index,
-                       .step = step.step(),
+                       .step = row.step->step(),
                        .layer = layer,
                        .kv_head = head,
-                       .blocks = pinned_[static_cast<std::size_t>(head)],
-                       .sealed_blocks = step.shape().sealed_blocks});
+                       .blocks = row.pinned[static_cast<std::size_t>(head)],
+                       .sealed_blocks = row.step->shape().sealed_blocks});
   }
 }
 
 // Merges each estimate into its head's output as one more key.
-void Decoder::Pass::AddEstimates(const EngineStep& step, float* out) const {
-  for (const EngineStep::Estimate& estimate : step.estimates()) {
-    const float attended = log_weights_[static_cast<std::size_t>(estimate.head)];
+void Decoder::Pass::AddEstimates(const Row& row, float* out) const {
+  for (const EngineStep::Estimate& estimate : row.step->estimates()) {
+    const float attended = row.log_weights[static_cast<std::size_t>(estimate.head)];
     const float share = 1.0f / (1.0f + std::exp(attended - estimate.log_weight));
     float* to = out + static_cast<std::int64_t>(estimate.head) * config_.head_dim;
     for (std::size_t i = 0; i < estimate.value.size(); ++i) {
@@ -181,7 +205,8 @@ void Decoder::Pass::AddEstimates(const EngineStep& step, float* out) const {
   }
 }
 
-Status Decoder::Pass::Audit(int layer, Sequence& seq, EngineStep& step) {
+Status Decoder::Pass::Audit(int layer, Sequence& seq, Row& row) {
+  EngineStep& step = *row.step;
   if (core_.audit.every == 0 || (step.step() - 1) % core_.audit.every != 0) return {};
   const Stopwatch watch;
   const std::int64_t blocks = step.shape().num_blocks();
@@ -192,7 +217,8 @@ Status Decoder::Pass::Audit(int layer, Sequence& seq, EngineStep& step) {
   for (int head = 0; head < config_.num_heads; ++head) {
     const float* mass = mass_.data() + head * blocks;
     double covered = mass[blocks - 1];
-    for (BlockIndex block : pinned_[static_cast<std::size_t>(head / step.shape().group_size())]) {
+    for (BlockIndex block :
+         row.pinned[static_cast<std::size_t>(head / step.shape().group_size())]) {
       covered += mass[block];
     }
     const double missed = std::max(0.0, 1.0 - covered);
