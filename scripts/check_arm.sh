@@ -27,7 +27,7 @@ objects=()
 for source in "${sources[@]}"; do
   object="$build/$(basename "${source%.cc}").o"
   objects+=("$object")
-  [[ $object -nt $source ]] && continue
+  [[ $source == /* && $object -nt $source ]] && continue  # ours depend on headers too
   echo "compiling $source"
   extra=()
   [[ $source == */vector128.cc ]] && extra=(-march=armv8-a+crypto)  # as CMakeLists.txt has it

@@ -41,6 +41,7 @@ class ConfigFile : public ::testing::Test {
 TEST_F(ConfigFile, NativeFieldsOfJson) {
   const Status status = Read("c.json", R"({
     "model": "m", "kv_memory": "512MiB", "block_tokens": 32, "kv_dtype": "f32",
+    "prefill": {"attention": "sparse", "ratio": 0.5}, "pin_threads": true,
     "prefill_chunk_tokens": 256, "threads": 2, "retrieval_threads": 3, "tenant": "t",
     "sparse": {"name": "ESA", "options": {"sparse_ratio": 0.1}},
     "plugins": ["./libmine.so", "/b.so"],
@@ -52,6 +53,9 @@ TEST_F(ConfigFile, NativeFieldsOfJson) {
   EXPECT_EQ(config_.kv_memory_bytes, 512u << 20);
   EXPECT_EQ(config_.block_tokens, 32);
   EXPECT_EQ(config_.kv_dtype, KvDtype::kF32);
+  EXPECT_EQ(config_.prefill.attention, PrefillAttention::kSparse);
+  EXPECT_EQ(config_.prefill.ratio, 0.5);
+  EXPECT_TRUE(config_.pin_threads);
   EXPECT_EQ(config_.prefill_chunk_tokens, 256);
   EXPECT_EQ(config_.threads, 2);
   EXPECT_EQ(config_.retrieval_threads, 3);

@@ -13,6 +13,7 @@
 #include "engine/prefill_selection.h"
 #include "engine/sampler.h"
 #include "engine/scratch_folder.h"
+#include "engine/sequence_slots.h"
 #include "engine/stopwatch.h"
 #include "esa/plugin.h"
 #include "model/chat_template.h"
@@ -34,12 +35,6 @@ struct Request {
   OutputText output;
   std::string finish_reason = {};
   Stopwatch arrival = {};
-};
-
-// Slots that a sequence needs at once.
-struct SlotsOfSequence {
-  std::int64_t decode = 0;   // what its algorithm keeps
-  std::int64_t prefill = 0;  // a layer of the prompt, and the ends of the others
 };
 
 Status CheckEngineConfig(const EngineConfig& config) {
@@ -110,7 +105,7 @@ struct LLM::State {
   Status UseScratchStore();
   Result<std::vector<std::int32_t>> Tokens(const Prompt& prompt) const;
   Result<std::unique_ptr<Sequence>> NewSequence(std::vector<std::int32_t> tokens, int max_tokens);
-  SlotsOfSequence SlotsOf(const Sequence& sequence, int max_tokens) const;
+  SequenceSlots SlotsOf(const Sequence& sequence, int max_tokens) const;
   void FinishSequence(Sequence& sequence);
   bool IsEos(std::int32_t id) const;
   Status GenerateBatch(const EngineCore& core, std::span<Request> batch,
@@ -183,15 +178,11 @@ Result<std::unique_ptr<Sequence>> LLM::State::NewSequence(std::vector<std::int32
   return sequence;
 }
 
-SlotsOfSequence LLM::State::SlotsOf(const Sequence& sequence, int max_tokens) const {
-  const int block = geometry.slice.block_tokens;
+SequenceSlots LLM::State::SlotsOf(const Sequence& sequence, int max_tokens) const {
   const std::int64_t tokens = sequence.prompt_tokens + max_tokens;
-  const std::int64_t blocks = (tokens + block - 1) / block;
-  const SequenceShape shape = sequence.Shape(tokens, tokens / block, model->config().num_heads);
-  // The block that decode fills and the one before stay until they are dumped.
-  const std::int64_t kept = std::min(blocks, sequence.algorithm->ResidentBlocks(shape) + 2);
-  return {.decode = kept * geometry.slices_per_block(),
-          .prefill = (blocks + geometry.num_layers) * geometry.num_kv_heads};
+  const SequenceShape shape =
+      sequence.Shape(tokens, tokens / geometry.slice.block_tokens, model->config().num_heads);
+  return esa::SlotsOf(geometry, shape, *sequence.algorithm);
 }
 
 void LLM::State::FinishSequence(Sequence& sequence) {
@@ -361,7 +352,7 @@ Result<std::vector<Completion>> LLM::Generate(std::span<const Prompt> prompts,
       ESA_ASSIGN_OR_RETURN(auto sequence, state.NewSequence(tokens[i], params.max_tokens));
       // Where memory is short, only with sequences that leave each other what they keep: sharing
       // it would add loads.
-      const SlotsOfSequence slots_of = state.SlotsOf(*sequence, params.max_tokens);
+      const SequenceSlots slots_of = state.SlotsOf(*sequence, params.max_tokens);
       const bool fits =
           kept + std::max(slots_of.decode, slots_of.prefill) <= state.pool->num_slots();
       if (may_spill && !fits && !batch.empty()) break;

@@ -1,8 +1,11 @@
 #include "engine/prefill_selection.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
-#include <string>
+#include <span>
+#include <string_view>
 
 #include "base/check.h"
 #include "ops/attention.h"
@@ -90,8 +93,14 @@ std::int64_t PrefillSelection::Select(const Tile& tile, std::vector<BlockIndex>*
 
 std::vector<std::uint8_t> ComputationMark(const PrefillConfig& config) {
   if (config.attention == PrefillAttention::kDense) return {};
-  const std::string mark = "sparse prefill 1, ratio " + std::to_string(config.ratio);
-  return {mark.begin(), mark.end()};
+  const std::string_view name = "sparse prefill 1";
+  std::vector<std::uint8_t> mark(name.begin(), name.end());
+  // Every bit of it: ratios that print alike may choose differently.
+  for (const std::uint8_t byte :
+       std::bit_cast<std::array<std::uint8_t, sizeof(double)>>(config.ratio)) {
+    mark.push_back(byte);
+  }
+  return mark;
 }
 
 }  // namespace esa

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "esa/config.h"
@@ -48,8 +47,6 @@ class PrefillSelection {
   std::int64_t Select(const Tile& tile, std::vector<BlockIndex>* blocks) const;
 
  private:
-  std::span<const float> Means(int kv_head, std::int64_t blocks) const;
-
   const KvGeometry geometry_;
   const double ratio_;
   const int tile_tokens_;

@@ -82,6 +82,8 @@ TEST(PrefillSelectionTest, DenseBlocksKeepTheirNames) {
   EXPECT_TRUE(ComputationMark({}).empty());
   EXPECT_NE(ComputationMark(kQuarter),
             ComputationMark({.attention = PrefillAttention::kSparse, .ratio = 0.5}));
+  EXPECT_NE(ComputationMark(kQuarter),
+            ComputationMark({.attention = PrefillAttention::kSparse, .ratio = 0.25 + 1e-9}));
 }
 
 constexpr int kBlockTokens = 16;

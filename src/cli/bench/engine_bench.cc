@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "engine/sequence_slots.h"
 #include "esa/sparse_attention.h"
 #include "kv/geometry.h"
 #include "model/shape_cost.h"
@@ -45,12 +46,9 @@ Result<std::uint64_t> NeededMemory(const KvGeometry& geometry, const SparseConfi
                                .num_heads = num_heads,
                                .num_kv_heads = geometry.num_kv_heads,
                                .head_dim = geometry.slice.head_dim};
-  const std::int64_t blocks = tokens / block + 2;
-  const std::int64_t kept = std::min(blocks, algorithm->ResidentBlocks(shape) + 2);
-  // The block that decode fills, and the one before, are in memory in every layer.
-  const std::int64_t of_one = kept * geometry.slices_per_block();
-  const std::int64_t slots = (batch - 1) * of_one +
-                             std::max(of_one, blocks * geometry.num_kv_heads) +
+  const SequenceSlots of_one = SlotsOf(geometry, shape, *algorithm);
+  // The blocks that decode fills are in memory in every layer.
+  const std::int64_t slots = (batch - 1) * of_one.decode + std::max(of_one.decode, of_one.prefill) +
                              2 * batch * geometry.slices_per_block();
   return static_cast<std::uint64_t>(slots * geometry.slice.slice_bytes());
 }

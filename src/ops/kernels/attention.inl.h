@@ -13,6 +13,7 @@
 
 #include "ops/kernels/exp.inl.h"
 #include "ops/kernels/kernels.h"
+#include "ops/kernels/largest.inl.h"
 
 namespace esa {
 namespace {
@@ -242,16 +243,6 @@ void Multiply(const TileProduct& p) {
   }
 }
 
-// Of one row's scores, `visible` values; -inf of none.
-inline float LargestScore(const float* row, int visible) {
-  const Floats lowest = Set(-__builtin_inff());
-  Floats top = lowest;
-  int t = 0;
-  for (; t + kLanes <= visible; t += kLanes) top = Max(top, Load(row + t));
-  if (t < visible) top = Max(top, LoadFirst(row + t, visible - t, lowest));
-  return ReduceMax(top);
-}
-
 // Of a mode that is kScaled: what probabilities are multiplied by on their way to A's format.
 struct ValueScales {
   const float* of_tokens = nullptr;
@@ -265,7 +256,6 @@ template <class Mode>
 float Probabilities(float* row, int visible, int padded, float scale, float base,
                     const ValueScales& scales) {
   constexpr int kStep = 2 * kLanes;
-  constexpr float kLog2E = 1.44269504f;
   const Floats factor = Set(scale * kLog2E);
   const Floats shift = Set(-base * kLog2E);
   const Floats to_units = Set(scales.largest_a / scales.largest);
@@ -330,16 +320,6 @@ inline AttendBuffers Divide(const AttendTask& task, int rows) {
   return buffers;
 }
 
-// The largest magnitude of `count` values.
-inline float LargestOf(const float* values, int count) {
-  Floats largest = Zero();
-  for (int i = 0; i < count; i += kLanes) {
-    const Floats x = LoadFirst(values + i, count - i, Zero());
-    largest = Max(largest, Max(x, Sub(Zero(), x)));
-  }
-  return ReduceMax(largest);
-}
-
 template <class Mode>
 void PackQueries(const AttendTask& task, const AttendBuffers& buffers) {
   for (int r = 0; r < task.num_tokens * task.group; ++r) {
@@ -347,7 +327,7 @@ void PackQueries(const AttendTask& task, const AttendBuffers& buffers) {
     float* out = buffers.q + static_cast<std::int64_t>(r) * buffers.q_stride;
     Floats to_units = Set(1.0f);
     if constexpr (Mode::kScaled) {
-      const float largest = LargestOf(q, task.head_dim);
+      const float largest = LargestMagnitude(q, task.head_dim);
       const float limit = Mode::Largest(task.head_dim);
       buffers.q_unit[r] = largest / limit;
       to_units = Set(largest > 0 ? limit / largest : 0.0f);
@@ -416,7 +396,7 @@ void Softmax(const AttendTask& task, const AttendBuffers& buffers, const SliceVi
   const auto visible = [&](int r) {
     return VisibleTokens(slice, task.first_position + r / task.group);
   };
-  for (int r = 0; r < rows; ++r) buffers.base[r] = LargestScore(row(r), visible(r)) * task.scale;
+  for (int r = 0; r < rows; ++r) buffers.base[r] = Largest(row(r), visible(r)) * task.scale;
   for (int r = 0; r < rows; r += kLanes) {
     const int count = rows - r;
     // Finite, also where nothing was visible yet: sum and accumulator are zero there.
@@ -468,7 +448,7 @@ void Attend(const AttendTask& task) {
     if constexpr (Mode::kScaled) {
       k_scales = v + tile;
       v_scales.of_tokens = k_scales + task.block_tokens;
-      v_scales.largest = LargestOf(v_scales.of_tokens, tokens);
+      v_scales.largest = LargestMagnitude(v_scales.of_tokens, tokens);
       if (v_scales.largest == 0) v_scales.largest = 1;
       v_scales.largest_a = Mode::Largest(tokens);
     }

@@ -5,12 +5,14 @@
 namespace esa {
 namespace {
 
+inline constexpr float kLog2E = 1.44269504f;
+
 // exp(x) = 2^n exp(r) with |r| <= ln(2) / 2, ln(2) split in two so that r is exact to f32, and
 // exp(r) by its Taylor polynomial (remainder 1.2e-7). The argument is clamped to where 2^n is a
 // normal number; a NaN stays one.
 inline Floats Exp(Floats x) {
   x = Min(Set(88.3f), Max(Set(-87.3f), x));
-  const Floats n = Round(Mul(x, Set(1.44269504f)));
+  const Floats n = Round(Mul(x, Set(kLog2E)));
   Floats r = NegMulAdd(n, Set(0.693359375f), x);
   r = NegMulAdd(n, Set(-2.12194440e-4f), r);
   Floats p = Set(1.0f / 720);

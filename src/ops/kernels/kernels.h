@@ -179,8 +179,9 @@ struct Kernels {
   void (*take_largest)(const TakeTask&);
   // y[i] = log of the sum over j of exp(x[j * n + i]); x [num_terms, n].
   void (*log_sum_exp)(const float* x, int num_terms, std::int64_t n, float* y);
-  // y += factor * sqrt(max(x, 0)), [n].
+  // sums[i] += the share of exp(scale * scores[i]) in their sum; overwrites scores. [n]
   void (*add_soft_max)(float* scores, std::int64_t n, float scale, float* sums);
+  // y += factor * sqrt(max(x, 0)), [n].
   void (*add_square_roots)(const float* x, std::int64_t n, float factor, float* y);
   // One row: y = x / sqrt(mean(x^2) + eps) * weight, [n].
   void (*rms_norm)(const float* x, const float* weight, std::int64_t n, float eps, float* y);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "ops/kernels/kernels.h"
+#include "ops/kernels/largest.inl.h"
 
 namespace esa {
 namespace {
@@ -80,12 +81,7 @@ inline void QuantizeToInt8(const float* x, std::int64_t n, std::int8_t* values, 
   for (std::int64_t g = 0; g * kGroupValues < n; ++g) {
     const float* from = x + g * kGroupValues;
     const std::int64_t count = n - g * kGroupValues;
-    Floats top = Zero();
-    for (int i = 0; i < kGroupValues; i += kLanes) {
-      const Floats v = LoadFirst(from + i, count - i, Zero());
-      top = Max(top, Max(v, Sub(Zero(), v)));
-    }
-    const float largest = ReduceMax(top);
+    const float largest = LargestMagnitude(from, count < kGroupValues ? count : kGroupValues);
     scales[g] = largest / 127;
     const Floats factor = Set(largest > 0 ? 127 / largest : 0.0f);
     Floats sum = Zero();

@@ -9,6 +9,7 @@
 
 #include "ops/kernels/exp.inl.h"
 #include "ops/kernels/kernels.h"
+#include "ops/kernels/largest.inl.h"
 #include "ops/kernels/log.inl.h"
 
 namespace esa {
@@ -229,14 +230,8 @@ void LogSumExp(const float* x, int num_terms, std::int64_t n, float* y) {
 }
 
 void AddSoftMax(float* scores, std::int64_t n, float scale, float* sums) {
-  const Floats lowest = Set(-__builtin_inff());
-  Floats largest = lowest;
-  for (std::int64_t i = 0; i < n; i += kLanes) {
-    largest = Max(largest, LoadFirst(scores + i, n - i, lowest));
-  }
-  constexpr float kLog2E = 1.44269504f;
   const Floats factor = Set(scale * kLog2E);
-  const Floats shift = Set(-ReduceMax(largest) * scale * kLog2E);
+  const Floats shift = Set(-Largest(scores, n) * scale * kLog2E);
   Floats total = Zero();
   for (std::int64_t i = 0; i < n; i += kLanes) {
     const Floats p = Exp2(MulAdd(LoadFirst(scores + i, n - i, Zero()), factor, shift));
