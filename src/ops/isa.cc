@@ -24,6 +24,8 @@ Kernels Avx512Bf16Kernels() {
   kernels.probe_bf16 = kProbeAvx512Bf16;
   kernels.product_int8 = ProductInt8Avx512Vnni;
   kernels.product_int4 = ProductInt4Avx512Vnni;
+  kernels.block_int8 = BlockInt8Avx512Vnni;
+  kernels.block_int4 = BlockInt4Avx512Vnni;
   kernels.attend_int8 = AttendInt8Avx512Vnni;
   // Cooper Lake alone has bf16 without it.
   if (__builtin_cpu_supports("avx512vpopcntdq")) kernels.code_matches = CodeMatchesAvx512Popcount;

@@ -1,5 +1,7 @@
 #include "ops/linear.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -18,9 +20,13 @@ namespace {
 // takes to hand them out, small against the matrix.
 constexpr std::int64_t kPieceBytes = 128 << 10;
 
-// When rows are many and oneDNN is not there: rows of x that meet a piece of the weights while
-// that is in the cache.
+// Rows of x that meet a piece of the weights while that is in the cache.
 constexpr std::int64_t kPieceRows = 32;
+
+// Weight rows of a piece that many rows of x meet, where there are kernels for it; fewer if there
+// are not kPiecesOfThread for each thread.
+constexpr std::int64_t kBlockWeightRows = 128;
+constexpr std::int64_t kPiecesOfThread = 4;
 
 // x, and the same in int8 for products with integers.
 struct Activations {
@@ -39,6 +45,7 @@ Activations Rounded(const float* x, std::int64_t m, std::int64_t cols) {
   float* scales = memory;
   auto* sums = reinterpret_cast<std::int32_t*>(scales + m * groups);
   auto* values = reinterpret_cast<std::int8_t*>(sums + m * groups);
+#pragma omp parallel for schedule(static) if (m >= kPanelBlockFrom)
   for (std::int64_t i = 0; i < m; ++i) {
     CurrentKernels().int8_from_f32(x + i * cols, cols, values + i * groups * kGroupValues,
                                    scales + i * groups, sums + i * groups);
@@ -53,12 +60,19 @@ auto ProductKernel(DType dtype) {
                                 : kernels.product_bf16;
 }
 
-// Rows [row, end) of the weights against rows [i, i + m) of x.
-void MultiplyPiece(const LinearOutput& output, const Activations& x, std::int64_t row,
-                   std::int64_t end, std::int64_t i, std::int64_t m) {
-  const WeightView& w = *output.weight;
-  const float* bias = output.bias.empty() ? nullptr : output.bias.data();
-  float* y = output.y + i * w.rows;
+struct Piece {
+  const LinearOutput* output;
+  std::int64_t row, end;  // of weights
+  std::int64_t i, m;      // of x
+};
+
+bool HasPanelBlocks() { return CurrentKernels().block_int8 != nullptr; }
+
+void MultiplyPiece(const Piece& piece, const Activations& x) {
+  const auto& [output, row, end, i, m] = piece;
+  const WeightView& w = *output->weight;
+  const float* bias = output->bias.empty() ? nullptr : output->bias.data();
+  float* y = output->y + i * w.rows;
   if (!IsQuantized(w.dtype)) {
     return ProductKernel(w.dtype)({.w = w.data,
                                    .cols = w.cols,
@@ -72,32 +86,44 @@ void MultiplyPiece(const LinearOutput& output, const Activations& x, std::int64_
   }
   const Kernels& kernels = CurrentKernels();
   const std::int64_t groups = GroupsOf(w.cols);
-  const PanelProductTask task = {.w = static_cast<const std::byte*>(w.data),
-                                 .rows = w.rows,
-                                 .groups = groups,
-                                 .panel_begin = row / kPanelRows,
-                                 .panel_end = (end + kPanelRows - 1) / kPanelRows,
-                                 .x = x.values + i * groups * kGroupValues,
-                                 .x_scales = x.scales + i * groups,
-                                 .x_sums = x.sums + i * groups,
-                                 .m = m,
-                                 .bias = bias,
-                                 .y = y,
-                                 .y_stride = w.rows};
-  w.dtype == DType::kInt8 ? kernels.product_int8(task) : kernels.product_int4(task);
+  PanelProductTask task = {.w = static_cast<const std::byte*>(w.data),
+                           .rows = w.rows,
+                           .groups = groups,
+                           .panel_begin = row / kPanelRows,
+                           .panel_end = (end + kPanelRows - 1) / kPanelRows,
+                           .x = x.values + i * groups * kGroupValues,
+                           .x_scales = x.scales + i * groups,
+                           .x_sums = x.sums + i * groups,
+                           .m = m,
+                           .bias = bias,
+                           .y = y,
+                           .y_stride = w.rows};
+  const bool int8 = w.dtype == DType::kInt8;
+  if (m < kPanelBlockFrom || !HasPanelBlocks()) {
+    return int8 ? kernels.product_int8(task) : kernels.product_int4(task);
+  }
+  thread_local Scratch scratch;
+  task.scratch = scratch.Floats(kPanelScratchFloats);
+  int8 ? kernels.block_int8(task) : kernels.block_int4(task);
 }
 
-// Weight rows of a piece: whole panels.
-std::int64_t RowsOfPiece(const WeightView& weight) {
+// How a product is cut: weight rows of a piece, whole panels, and rows of x.
+struct PieceShape {
+  std::int64_t weight_rows;
+  std::int64_t x_rows;
+};
+
+PieceShape ShapeOfPieces(const WeightView& weight, std::int64_t m) {
+  if (IsQuantized(weight.dtype) && m >= kPanelBlockFrom && HasPanelBlocks()) {
+    const std::int64_t blocks = (m + kPanelBlockRows - 1) / kPanelBlockRows;
+    const std::int64_t pieces = (kPiecesOfThread * omp_get_max_threads() + blocks - 1) / blocks;
+    const std::int64_t rows = weight.rows / pieces / kPanelBlockMultiple * kPanelBlockMultiple;
+    return {std::clamp(rows, kPanelBlockMultiple, kBlockWeightRows), kPanelBlockRows};
+  }
   const std::int64_t row_bytes =
       std::max<std::int64_t>(WeightBytes(weight) / std::max<std::int64_t>(weight.rows, 1), 1);
-  return std::max(kPieceBytes / row_bytes / kPanelRows * kPanelRows, kPanelRows);
+  return {std::max(kPieceBytes / row_bytes / kPanelRows * kPanelRows, kPanelRows), kPieceRows};
 }
-
-struct Piece {
-  const LinearOutput* output;
-  std::int64_t row, end;
-};
 
 // The products written here, for any number of rows: each result is the same function of its two
 // rows however many there are.
@@ -109,19 +135,18 @@ void OwnProducts(std::span<const LinearOutput> outputs, const float* x, std::int
   for (const LinearOutput& output : outputs) {
     const WeightView& w = *output.weight;
     if (IsQuantized(w.dtype) && activations.values == nullptr) activations = Rounded(x, m, w.cols);
-    const std::int64_t step = RowsOfPiece(w);
-    for (std::int64_t row = 0; row < w.rows; row += step) {
-      pieces.push_back({&output, row, std::min(row + step, w.rows)});
+    const PieceShape shape = ShapeOfPieces(w, m);
+    for (std::int64_t row = 0; row < w.rows; row += shape.weight_rows) {
+      const std::int64_t end = std::min(row + shape.weight_rows, w.rows);
+      for (std::int64_t i = 0; i < m; i += shape.x_rows) {
+        pieces.push_back({&output, row, end, i, std::min(shape.x_rows, m - i)});
+      }
     }
   }
   const auto count = static_cast<std::int64_t>(pieces.size());
-#pragma omp parallel for collapse(2) schedule(dynamic) if (count * m > 1)
+#pragma omp parallel for schedule(dynamic) if (count > 1)
   for (std::int64_t p = 0; p < count; ++p) {
-    for (std::int64_t i = 0; i < m; i += kPieceRows) {
-      const Piece& piece = pieces[static_cast<std::size_t>(p)];
-      MultiplyPiece(*piece.output, activations, piece.row, piece.end, i,
-                    std::min(kPieceRows, m - i));
-    }
+    MultiplyPiece(pieces[static_cast<std::size_t>(p)], activations);
   }
 }
 
@@ -246,10 +271,14 @@ void Linear(std::span<const LinearOutput> outputs, const float* x, std::int64_t 
     ESA_CHECK(output.bias.empty() || std::ssize(output.bias) == output.weight->rows);
     ESA_CHECK(output.weight->cols == outputs.front().weight->cols);
   }
-  if (m < kMatrixRows || outputs.front().weight->cols == 0) return OwnProducts(outputs, x, m);
+  const auto is_own = [m](const LinearOutput& output) {
+    return m < kMatrixRows || output.weight->cols == 0 ||
+           (IsQuantized(output.weight->dtype) && HasPanelBlocks());
+  };
+  if (std::ranges::all_of(outputs, is_own)) return OwnProducts(outputs, x, m);
   for (const LinearOutput& output : outputs) {
-    if (output.weight->rows == 0 || LibraryProduct(output, x, m)) continue;
-    OwnProducts({&output, 1}, x, m);
+    if (output.weight->rows == 0) continue;
+    if (is_own(output) || !LibraryProduct(output, x, m)) OwnProducts({&output, 1}, x, m);
   }
 }
 

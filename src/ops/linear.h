@@ -1,10 +1,12 @@
 // y = x W^T + b for weights as checkpoints hold them, row-major [out, in], or as small integers.
 //
-// Few rows run through products written here that stream W once (a decode step is bound by that);
-// integers then meet activations that are rounded to int8 in groups. Many rows go to oneDNN, which
-// integers are widened for. A row's result does not depend on which other rows are computed with it
+// Few rows run through products written here that stream W once (a decode step is bound by that),
+// many rows go to oneDNN. A row's result does not depend on which other rows are computed with it
 // as long as the number of rows stays on one side of kMatrixRows; at or above it, it is a function
 // of the row's content, its place and the number of rows.
+// Integers meet activations that are rounded to int8 in groups, few rows and many: on AVX2 and
+// above all products with them are written here, and a row's result is its own. On lesser
+// processors they are widened for oneDNN from kMatrixRows on.
 // Threading: uses the OpenMP pool; call from one thread at a time.
 #pragma once
 

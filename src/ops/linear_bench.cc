@@ -57,7 +57,31 @@ BENCHMARK(BM_ManyRows)
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 
-// The same of integers.
+// The same two of integers.
+void BM_ManyRowsOfIntegers(benchmark::State& state) {
+  const auto dtype = static_cast<DType>(state.range(0));
+  const std::int64_t m = state.range(1);
+  const std::int64_t cols = state.range(2);
+  constexpr std::int64_t kRows = 2048;
+  const BenchMemory memory(QuantizedBytes(dtype, kRows, cols));
+  const std::vector<float> x(static_cast<std::size_t>(m * cols), 0.5f);
+  std::vector<float> y(static_cast<std::size_t>(m * kRows));
+  const BenchThreads threads(state, 3);
+  for (auto _ : state) {
+    Linear({memory.data(), dtype, kRows, cols}, {}, x.data(), m, y.data());
+    benchmark::DoNotOptimize(y.data());
+  }
+  state.counters["GFLOP/s"] = Giga(2.0 * static_cast<double>(m * kRows * cols));
+}
+BENCHMARK(BM_ManyRowsOfIntegers)
+    ->ArgNames({"dtype", "m", "cols", "threads"})
+    ->ArgsProduct({{static_cast<int>(DType::kInt8), static_cast<int>(DType::kInt4)},
+                   {8, 16, 64, 512},
+                   {896, 4864},
+                   {1, 2}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
 void BM_FewRowsOfIntegers(benchmark::State& state) {
   const auto dtype = static_cast<DType>(state.range(0));
   const std::int64_t m = state.range(1);

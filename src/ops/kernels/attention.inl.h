@@ -81,11 +81,7 @@ struct Int8Mode {
   static Ints B(Floats units) {
     return kTerm == 0 ? EvenBytes(units) : OddBytes(units);
   }
-  static Sum Dot(Ints a, Ints b, Sum sum) {
-    sum = AddProducts(a, b, sum);
-    KeepApart(&sum);
-    return sum;
-  }
+  static Sum Dot(Ints a, Ints b, Sum sum) { return AddProducts(a, b, sum); }
   // x0, x1: whole numbers of at most Largest().
   static void Pack(float* row, int at, Floats x0, Floats x1) {
     StoreEvenOddInt16(row + at / 2, x0, x1);

@@ -3,6 +3,7 @@
 #include "ops/kernels/vec_avx2.h"
 // Written against the vectors above.
 #include "ops/kernels/attention.inl.h"
+#include "ops/kernels/panel_blocks.inl.h"
 #include "ops/kernels/panels.inl.h"
 #include "ops/kernels/probe.inl.h"
 #include "ops/kernels/product.inl.h"
@@ -20,6 +21,8 @@ constinit const Kernels kAvx2Kernels = {
     .product_f32 = MultiplyRows<WeightF32>,
     .product_int8 = MultiplyPanels<Int8Panel>,
     .product_int4 = MultiplyPanels<Int4Panel>,
+    .block_int8 = MultiplyPanelBlock<false>,
+    .block_int4 = MultiplyPanelBlock<true>,
     .int8_from_f32 = QuantizeToInt8,
     .f32_from_int8 = WidenPanel<false>,
     .f32_from_int4 = WidenPanel<true>,

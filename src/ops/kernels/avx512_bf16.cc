@@ -3,6 +3,7 @@
 #include "ops/kernels/vec_avx512.h"
 // Written against the vectors above.
 #include "ops/kernels/attention.inl.h"
+#include "ops/kernels/panel_blocks.inl.h"
 #include "ops/kernels/panels.inl.h"
 
 namespace esa {
@@ -51,6 +52,8 @@ constinit const ArithmeticProbe kProbeAvx512Bf16 = {.run = DotChains,
 
 void ProductInt8Avx512Vnni(const PanelProductTask& task) { MultiplyPanels<Int8Panel>(task); }
 void ProductInt4Avx512Vnni(const PanelProductTask& task) { MultiplyPanels<Int4Panel>(task); }
+void BlockInt8Avx512Vnni(const PanelProductTask& task) { MultiplyPanelBlock<false>(task); }
+void BlockInt4Avx512Vnni(const PanelProductTask& task) { MultiplyPanelBlock<true>(task); }
 
 void AttendInt8Avx512Vnni(const AttendTask& task) { Attend<Int8Mode>(task); }
 void AttendBf16Avx512Bf16(const AttendTask& task) { Attend<DotBf16Mode>(task); }

@@ -104,7 +104,14 @@ struct PanelProductTask {
   const float* bias = nullptr;  // [rows] or null
   float* y = nullptr;           // [m, ...], rows y_stride values apart
   std::int64_t y_stride = 0;
+  float* scratch = nullptr;  // [kPanelScratchFloats], aligned to 64 bytes, of a block
 };
+
+// Rows of x of a block: from kPanelBlockFrom on weights are worth bringing into another form first.
+inline constexpr std::int64_t kPanelBlockFrom = 8;
+inline constexpr std::int64_t kPanelBlockRows = 128;
+inline constexpr std::int64_t kPanelBlockMultiple = 64;  // rows of weights: the widest tile
+inline constexpr std::int64_t kPanelScratchFloats = 50 << 10;
 
 // scores[r * stride + i] (+)= dot(row i, query r).
 struct DotRowsTask {
@@ -164,6 +171,9 @@ struct Kernels {
   void (*product_f32)(const ProductTask&);
   void (*product_int8)(const PanelProductTask&);
   void (*product_int4)(const PanelProductTask&);
+  // The same of kPanelBlockFrom to kPanelBlockRows rows of x; null: there are none.
+  void (*block_int8)(const PanelProductTask&);
+  void (*block_int4)(const PanelProductTask&);
   // [n] to whole groups of int8 in [-127, 127], their scales and sums: zeros behind the end of x.
   void (*int8_from_f32)(const float* x, std::int64_t n, std::int8_t* values, float* scales,
                         std::int32_t* sums);
@@ -208,6 +218,8 @@ void AttendBf16Avx512Bf16(const AttendTask& task);
 extern const ArithmeticProbe kProbeAvx512Bf16;
 void ProductInt8Avx512Vnni(const PanelProductTask& task);
 void ProductInt4Avx512Vnni(const PanelProductTask& task);
+void BlockInt8Avx512Vnni(const PanelProductTask& task);
+void BlockInt4Avx512Vnni(const PanelProductTask& task);
 void AttendInt8Avx512Vnni(const AttendTask& task);
 void CodeMatchesAvx512Popcount(const CodeMatchTask& task);
 #endif

@@ -2,7 +2,7 @@
 // Include after one of vec_*.h.
 //
 // Each dot product has one vector accumulator, filled in the order of the columns: it is the same
-// function of its two rows whatever is computed beside it. A panel of kPanelRows weight rows comes
+// function of its two rows whatever is computed beside it. A panel of kDotRows weight rows comes
 // from memory once; further rows of x find it in the cache.
 #pragma once
 
@@ -31,7 +31,7 @@ struct WeightF16 {
   static Floats First(const std::uint16_t* p, std::int64_t count) { return LoadFirstF16(p, count); }
 };
 
-inline constexpr int kPanelRows = 4;
+inline constexpr int kDotRows = 4;
 
 // kM rows of x from i0 on against kN rows of w. The first to come by asks for the panel after this
 // one: the processor's own prefetching starts anew with every row (bf16 on one thread: 24 GB/s
@@ -103,8 +103,8 @@ inline void DotPanel(const ProductTask& task, std::int64_t row) {
 template <class Weight>
 void MultiplyRows(const ProductTask& task) {
   std::int64_t row = task.row_begin;
-  for (; row + kPanelRows <= task.row_end; row += kPanelRows) {
-    DotPanel<Weight, kPanelRows>(task, row);
+  for (; row + kDotRows <= task.row_end; row += kDotRows) {
+    DotPanel<Weight, kDotRows>(task, row);
   }
   for (; row < task.row_end; ++row) DotPanel<Weight, 1>(task, row);
 }

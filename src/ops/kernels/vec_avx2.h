@@ -150,12 +150,15 @@ inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
   for (int i = 0; i < count; ++i) values[i] = p[i];
   return LoadInt8(values);
 }
+// The two instructions by name: compilers move sums about between them, or add products to each
+// other first, and are then short of registers or of decoding.
 inline Ints AddProducts(Ints a, Ints b, Ints sums) {
-  return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b));
+  Ints products;
+  asm("vpmaddwd %[b], %[a], %[products]\n\tvpaddd %[products], %[sums], %[sums]"
+      : [sums] "+x"(sums), [products] "=&x"(products)
+      : [a] "x"(a), [b] "x"(b));
+  return sums;
 }
-// Keeps compilers from adding what is summed here to each other first, which takes more registers
-// than there are.
-inline void KeepApart(Ints* sums) { asm("" : "+x"(*sums)); }
 inline Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 inline Floats FloatsFromInts(Ints x) { return _mm256_cvtepi32_ps(x); }
 inline Ints BitsOf(Floats x) { return _mm256_castps_si256(x); }
@@ -164,18 +167,45 @@ inline Ints EvenBytes(Floats units) {
   return _mm256_srai_epi16(_mm256_slli_epi16(_mm256_castps_si256(units), 8), 8);
 }
 inline Ints OddBytes(Floats units) { return _mm256_srai_epi16(_mm256_castps_si256(units), 8); }
-// Whole numbers as 16 bits, of each four the first, the third, the second and the fourth.
+// Integers of 16 bits, of each four the first, the third, the second and the fourth.
+inline Ints EvenOddShorts(Ints x) {
+  return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(x, 0xd8), 0xd8);
+}
+inline void StoreShorts(float* p, Ints x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+// Whole numbers as 16 bits, in that order.
 inline void StoreEvenOddInt16(float* p, Floats x0, Floats x1) {
   const Ints halves = _mm256_packs_epi32(_mm256_cvtps_epi32(x0), _mm256_cvtps_epi32(x1));
   const Ints ordered = _mm256_permute4x64_epi64(halves, 0xd8);
-  const Ints swapped = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(ordered, 0xd8), 0xd8);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), swapped);
+  StoreShorts(p, EvenOddShorts(ordered));
 }
 inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
   const Ints all = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
   return _mm_cvtepi32_ps(
       _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
 }
+
+// The same columns of the rows of a panel, which fill a vector.
+inline Floats LoadPanels(const std::byte* first, const std::byte* /*second*/) {
+  return _mm256_loadu_ps(reinterpret_cast<const float*>(first));
+}
+inline Floats LoadPanelScales(const std::byte* first, const std::byte* /*second*/) {
+  return LoadF16(reinterpret_cast<const std::uint16_t*>(first));
+}
+inline Ints SetInts(std::int32_t x) { return _mm256_set1_epi32(x); }
+inline Ints LowerFourBits(Ints bytes) { return _mm256_and_si256(bytes, _mm256_set1_epi8(15)); }
+inline Ints UpperFourBits(Ints bytes) { return LowerFourBits(_mm256_srli_epi16(bytes, 4)); }
+// Signed bytes to unsigned ones that are 128 larger.
+inline Ints FlipSigns(Ints bytes) { return _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)); }
+// sums + products of unsigned and signed bytes, two each in 16 bits; then, by twos, as 32 bits.
+inline constexpr bool kWideSumsOfBytes = false;
+inline Ints AddBytes(Ints unsigned_bytes, Ints signed_bytes, Ints sums) {
+  Ints products;
+  asm("vpmaddubsw %[b], %[a], %[products]\n\tvpaddw %[products], %[sums], %[sums]"
+      : [sums] "+x"(sums), [products] "=&x"(products)
+      : [a] "x"(unsigned_bytes), [b] "x"(signed_bytes));
+  return sums;
+}
+inline Ints SumOfBytes(Ints sums) { return _mm256_madd_epi16(sums, _mm256_set1_epi16(1)); }
 
 inline __m256i FourOfX(const std::int8_t* x) {
   std::int32_t bytes;

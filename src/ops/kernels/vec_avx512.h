@@ -136,16 +136,19 @@ inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
   const auto mask = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
   return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, p));
 }
+// The two instructions by name: compilers move sums about between them, or add products to each
+// other first, and are then short of registers or of decoding.
 inline Ints AddProducts(Ints a, Ints b, Ints sums) {
 #ifdef __AVX512VNNI__
   return _mm512_dpwssd_epi32(sums, a, b);
 #else
-  return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b));
+  Ints products;
+  asm("vpmaddwd %[b], %[a], %[products]\n\tvpaddd %[products], %[sums], %[sums]"
+      : [sums] "+v"(sums), [products] "=&v"(products)
+      : [a] "v"(a), [b] "v"(b));
+  return sums;
 #endif
 }
-// Keeps compilers from adding what is summed here to each other first, which takes more registers
-// than there are.
-inline void KeepApart(Ints* sums) { asm("" : "+v"(*sums)); }
 inline Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 inline Floats FloatsFromInts(Ints x) { return _mm512_cvtepi32_ps(x); }
 inline Ints BitsOf(Floats x) { return _mm512_castps_si512(x); }
@@ -154,12 +157,17 @@ inline Ints EvenBytes(Floats units) {
   return _mm512_srai_epi16(_mm512_slli_epi16(_mm512_castps_si512(units), 8), 8);
 }
 inline Ints OddBytes(Floats units) { return _mm512_srai_epi16(_mm512_castps_si512(units), 8); }
-// Whole numbers as 16 bits, of each four the first, the third, the second and the fourth.
+// Integers of 16 bits, of each four the first, the third, the second and the fourth.
+inline Ints EvenOddShorts(Ints x) {
+  return _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(x, 0xd8), 0xd8);
+}
+inline void StoreShorts(float* p, Ints x) { _mm512_storeu_si512(p, x); }
+// Whole numbers as 16 bits, in that order.
 inline void StoreEvenOddInt16(float* p, Floats x0, Floats x1) {
   const __m256i lower = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x0));
   const __m256i upper = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x1));
   const Ints ordered = _mm512_inserti64x4(_mm512_castsi256_si512(lower), upper, 1);
-  _mm512_storeu_si512(p, _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(ordered, 0xd8), 0xd8));
+  StoreShorts(p, EvenOddShorts(ordered));
 }
 inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
   const Ints ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
@@ -187,6 +195,40 @@ inline __m512i AddByteProducts(__m512i sums, __m512i unsigned_bytes, __m512i sig
   return _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 #endif
 }
+// sums + products of unsigned and signed bytes, four each in 32 bits or two in 16; then as 32 bits.
+#ifdef __AVX512VNNI__
+inline constexpr bool kWideSumsOfBytes = true;
+inline Ints AddBytes(Ints unsigned_bytes, Ints signed_bytes, Ints sums) {
+  return _mm512_dpbusd_epi32(sums, unsigned_bytes, signed_bytes);
+}
+inline Ints SumOfBytes(Ints sums) { return sums; }
+#else
+inline constexpr bool kWideSumsOfBytes = false;
+inline Ints AddBytes(Ints unsigned_bytes, Ints signed_bytes, Ints sums) {
+  Ints products;
+  asm("vpmaddubsw %[b], %[a], %[products]\n\tvpaddw %[products], %[sums], %[sums]"
+      : [sums] "+v"(sums), [products] "=&v"(products)
+      : [a] "v"(unsigned_bytes), [b] "v"(signed_bytes));
+  return sums;
+}
+inline Ints SumOfBytes(Ints sums) { return _mm512_madd_epi16(sums, _mm512_set1_epi16(1)); }
+#endif
+// The same columns of the rows of two panels.
+inline Floats LoadPanels(const std::byte* first, const std::byte* second) {
+  const __m256 lower = _mm256_loadu_ps(reinterpret_cast<const float*>(first));
+  return _mm512_insertf32x8(_mm512_castps256_ps512(lower),
+                            _mm256_loadu_ps(reinterpret_cast<const float*>(second)), 1);
+}
+inline Floats LoadPanelScales(const std::byte* first, const std::byte* second) {
+  const __m128i lower = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+  const __m128i upper = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(lower), upper, 1));
+}
+inline Ints SetInts(std::int32_t x) { return _mm512_set1_epi32(x); }
+inline Ints LowerFourBits(Ints bytes) { return _mm512_and_si512(bytes, _mm512_set1_epi8(15)); }
+inline Ints UpperFourBits(Ints bytes) { return LowerFourBits(_mm512_srli_epi16(bytes, 4)); }
+// Signed bytes to unsigned ones that are 128 larger.
+inline Ints FlipSigns(Ints bytes) { return _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)); }
 inline RowInts AddHalves(__m512i sums) {
   return _mm256_add_epi32(_mm512_castsi512_si256(sums), _mm512_extracti32x8_epi32(sums, 1));
 }

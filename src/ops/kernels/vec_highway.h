@@ -171,8 +171,6 @@ inline Ints AddProducts(Ints a, Ints b, Ints sums) {
   const auto upper = hn::Mul(ShiftRight<16>(a).v, ShiftRight<16>(b).v);
   return {hn::Add(sums.v, hn::Add(hn::Mul(lower(a), lower(b)), upper))};
 }
-// See vec_avx2.h.
-inline void KeepApart(Ints*) {}
 inline Floats FloatsFromInts(Ints x) { return {hn::ConvertTo(FloatTag(), x.v)}; }
 inline Fours ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
   const auto sum = [](Ints x) {
