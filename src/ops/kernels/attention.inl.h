@@ -106,10 +106,9 @@ struct TileProduct {
   int c_stride = 0;
   int rows = 0;
   int columns = 0;
-  bool accumulate = false;        // add to C times factor[row], or overwrite it
-  const float* factor = nullptr;  // [rows]; null: ones
+  const float* factor = nullptr;  // [rows]; kAccumulate: added to C times factor[row]
   const float* unit = nullptr;    // [rows], of A; of a mode that is kScaled
-  const float* scales = nullptr;  // [columns], of B, likewise; null: ones
+  const float* scales = nullptr;  // [columns], of B; likewise, unless kAccumulate
   const float* next_b = nullptr;  // a tile of B's size that will be read soon, or null
 };
 
@@ -134,7 +133,7 @@ inline void AddTerms(const Floats (&units)[kVectors], const float* a, int a_stri
 }
 
 // kVectors == 1: the vector may be partial, at the end of the columns.
-template <class Mode, int kRows, int kVectors, bool kPrefetch>
+template <class Mode, bool kAccumulate, int kRows, int kVectors, bool kPrefetch>
 inline void MultiplyBlock(const TileProduct& p, int row, int column) {
   // Sums that are too few to hide the time of an addition are halved.
   constexpr int kSets =
@@ -169,73 +168,84 @@ inline void MultiplyBlock(const TileProduct& p, int row, int column) {
     a += Mode::kUnitFloats;
     b += p.b_stride;
   }
+  float* c = p.c + static_cast<std::int64_t>(row) * p.c_stride + column;
+  const std::int64_t c_stride = p.c_stride;
+  Floats scales[kVectors];
+  if constexpr (Mode::kScaled && !kAccumulate) {
+    for (int v = 0; v < kVectors; ++v) {
+      const float* at = p.scales + column + v * kLanes;
+      scales[v] = partial ? LoadFirst(at, p.columns - column, Zero()) : Load(at);
+    }
+  }
+  const float* units = Mode::kScaled ? p.unit + row : nullptr;
+  const float* factors = kAccumulate ? p.factor + row : nullptr;
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    float* c = p.c + static_cast<std::int64_t>(row + r) * p.c_stride + column;
-    const Floats factor = Set(p.factor != nullptr ? p.factor[row + r] : 1.0f);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      float* at = c + v * kLanes;
+      float* at = c + r * c_stride + v * kLanes;
       typename Mode::Sum total = acc[0][r][v];
       if constexpr (kSets == 2) total = Mode::AddSums(total, acc[1][r][v]);
       Floats sum = Mode::ToFloats(total);
       if constexpr (Mode::kScaled) {
-        sum = Mul(sum, Set(p.unit[row + r]));
-        if (p.scales != nullptr) {
-          const float* scales = p.scales + column + v * kLanes;
-          sum = Mul(sum, partial ? LoadFirst(scales, p.columns - column, Zero()) : Load(scales));
-        }
+        sum = Mul(sum, Set(units[r]));
+        if constexpr (!kAccumulate) sum = Mul(sum, scales[v]);
       }
       // Added at the end, not accumulated into: the error grows with the number of slices and
       // with the tokens of a slice, not with their product.
+      const std::int64_t count = p.columns - column;
+      if constexpr (kAccumulate) {
+        const Floats before = partial ? LoadFirst(at, count, Zero()) : Load(at);
+        sum = MulAdd(before, Set(factors[r]), sum);
+      }
       if (partial) {
-        const std::int64_t count = p.columns - column;
-        const Floats before = p.accumulate ? LoadFirst(at, count, Zero()) : Zero();
-        StoreFirst(at, count, MulAdd(before, factor, sum));
+        StoreFirst(at, count, sum);
       } else {
-        Store(at, p.accumulate ? MulAdd(Load(at), factor, sum) : sum);
+        Store(at, sum);
       }
     }
   }
 }
 
-template <class Mode, int kRows, int kVectors, bool kPrefetch>
+template <class Mode, bool kAccumulate, int kRows, int kVectors, bool kPrefetch>
 inline void MultiplyAtMost(const TileProduct& p, int row, int rows, int column) {
   if constexpr (kRows > 1) {
     if (rows < kRows) {
-      return MultiplyAtMost<Mode, kRows - 1, kVectors, kPrefetch>(p, row, rows, column);
+      return MultiplyAtMost<Mode, kAccumulate, kRows - 1, kVectors, kPrefetch>(p, row, rows,
+                                                                               column);
     }
   }
-  MultiplyBlock<Mode, kRows, kVectors, kPrefetch>(p, row, column);
+  MultiplyBlock<Mode, kAccumulate, kRows, kVectors, kPrefetch>(p, row, column);
 }
 
-template <class Mode, int kRows, int kVectors>
+template <class Mode, bool kAccumulate, int kRows, int kVectors>
 inline void MultiplyPanel(const TileProduct& p, int column) {
   int row = 0;
   if (p.next_b != nullptr) {
-    MultiplyAtMost<Mode, kRows, kVectors, true>(p, 0, p.rows, column);
+    MultiplyAtMost<Mode, kAccumulate, kRows, kVectors, true>(p, 0, p.rows, column);
     row = kRows;
   }
   for (; row < p.rows; row += kRows) {
-    MultiplyAtMost<Mode, kRows, kVectors, false>(p, row, p.rows - row, column);
+    MultiplyAtMost<Mode, kAccumulate, kRows, kVectors, false>(p, row, p.rows - row, column);
   }
 }
 
-template <class Mode, int kRows, int kVectors>
+template <class Mode, bool kAccumulate, int kRows, int kVectors>
 void MultiplyPanels(const TileProduct& p) {
   int column = 0;
   for (; column + kVectors * kLanes <= p.columns; column += kVectors * kLanes) {
-    MultiplyPanel<Mode, kRows, kVectors>(p, column);
+    MultiplyPanel<Mode, kAccumulate, kRows, kVectors>(p, column);
   }
-  for (; column < p.columns; column += kLanes) MultiplyPanel<Mode, kRows, 1>(p, column);
+  for (; column < p.columns; column += kLanes)
+    MultiplyPanel<Mode, kAccumulate, kRows, 1>(p, column);
 }
 
-template <class Mode>
+template <class Mode, bool kAccumulate>
 void Multiply(const TileProduct& p) {
   if (p.rows > kWideRows && p.rows <= kTallRows) {
-    MultiplyPanels<Mode, kTallRows, kTallVectors>(p);
+    MultiplyPanels<Mode, kAccumulate, kTallRows, kTallVectors>(p);
   } else {
-    MultiplyPanels<Mode, kWideRows, kWideVectors>(p);
+    MultiplyPanels<Mode, kAccumulate, kWideRows, kWideVectors>(p);
   }
 }
 
@@ -350,11 +360,10 @@ void AddValues(const AttendTask& task, const AttendBuffers& buffers, const float
       .c_stride = task.head_dim,
       .rows = task.num_tokens * task.group,
       .columns = task.head_dim,
-      .accumulate = true,
       .factor = buffers.factor,
       .unit = buffers.p_unit,
       .next_b = next};
-  Multiply<Mode>(product);
+  Multiply<Mode, true>(product);
   // Integers that were never written are finite, and meet probabilities of zero.
   if (Mode::kScaled || tokens % Mode::kPack == 0) return;
   // The last unit is half a token that was never written; even times zero it could be a NaN.
@@ -368,9 +377,9 @@ void AddValues(const AttendTask& task, const AttendBuffers& buffers, const float
   product.a += product.depth * Mode::kUnitFloats;
   product.b = buffers.v_row;
   product.depth = 1;
-  product.factor = nullptr;
+  for (int r = 0; r < product.rows; ++r) buffers.factor[r] = 1;
   product.next_b = nullptr;
-  Multiply<Mode>(product);
+  Multiply<Mode, true>(product);
 }
 
 // Tokens of a slice at or before `position`.
@@ -449,18 +458,18 @@ void Attend(const AttendTask& task) {
       v_scales.largest_a = Mode::Largest(tokens);
     }
     const std::byte* next = s + 1 < task.num_slices ? task.slices[s + 1].data : task.next;
-    Multiply<Mode>({.a = buffers.q,
-                    .a_stride = buffers.q_stride,
-                    .b = k,
-                    .b_stride = task.block_tokens,
-                    .depth = task.head_dim / Mode::kPack,
-                    .c = buffers.scores,
-                    .c_stride = buffers.score_stride,
-                    .rows = rows,
-                    .columns = tokens,
-                    .unit = buffers.q_unit,
-                    .scales = k_scales,
-                    .next_b = v});
+    Multiply<Mode, false>({.a = buffers.q,
+                           .a_stride = buffers.q_stride,
+                           .b = k,
+                           .b_stride = task.block_tokens,
+                           .depth = task.head_dim / Mode::kPack,
+                           .c = buffers.scores,
+                           .c_stride = buffers.score_stride,
+                           .rows = rows,
+                           .columns = tokens,
+                           .unit = buffers.q_unit,
+                           .scales = k_scales,
+                           .next_b = v});
     Softmax<Mode>(task, buffers, slice, tokens, v_scales);
     AddValues<Mode>(task, buffers, v, tokens, reinterpret_cast<const float*>(next));
   }
