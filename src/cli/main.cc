@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,6 +28,16 @@ constexpr const char* kFooter =
     "A flag goes over the environment, the environment over --config, that over the default.\n"
     "\n"
     "Exit codes: 0 done, 1 it did not work, 2 it was asked for wrongly.";
+
+// A context has more blocks than the 1024 descriptors that are usual, and nothing here uses select,
+// which they are kept low for.
+void RaiseFileLimit() {
+  constexpr rlim_t kEnough = 65536;
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kEnough) return;
+  limit.rlim_cur = std::min(limit.rlim_max, kEnough);
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 // The innermost subcommand that was called.
 const CLI::App* Called(const CLI::App* app) {
@@ -100,6 +111,7 @@ int ReportStore(std::span<const RequestStats> requests) {
 
 int main(int argc, char** argv) {
   esa::cli::WaitBriefly(argv);
+  esa::cli::RaiseFileLimit();
   try {
     return esa::cli::Main(argc, argv);
   } catch (const std::exception& e) {

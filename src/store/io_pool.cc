@@ -125,6 +125,15 @@ void IoPool::Submit(Lane lane, Job job) {
   work_.notify_one();
 }
 
+void IoPool::Submit(Lane lane, std::vector<Job> jobs) {
+  {
+    std::lock_guard lock(mutex_);
+    std::ranges::move(jobs, std::back_inserter(lanes_[static_cast<std::size_t>(lane)]));
+  }
+  if (jobs.size() >= num_threads_) return work_.notify_all();
+  for (std::size_t i = 0; i < jobs.size(); ++i) work_.notify_one();
+}
+
 void IoPool::Drop(std::uint64_t tag) {
   std::vector<Job> dropped;
   {

@@ -55,6 +55,7 @@ class IoPool {
   void GiveBack(std::uint64_t bytes);  // admitted, but no job was submitted for them
 
   void Submit(Lane lane, Job job);
+  void Submit(Lane lane, std::vector<Job> jobs);  // which wakes each thread once
 
   std::size_t threads() const { return num_threads_; }
 

@@ -329,16 +329,16 @@ TaskId BlockIo::Load(const std::vector<SliceRead>& reads) {
     runs.back()->run.destinations.push_back(read.destination);
     runs.back()->parts.push_back(part);
   }
-  for (auto& run : runs) Submit(entry.id, std::move(run));
+  std::vector<IoPool::Job> jobs;
+  jobs.reserve(runs.size());
+  for (const auto& run : runs) {
+    jobs.push_back({.tag = entry.id,
+                    .prepare = [this, run](IoRequest* to) { return Begin(*run, to); },
+                    .finish = [this, run](IoRequest* ended) { End(*run, *ended); },
+                    .drop = [this, run] { Drop(*run); }});
+  }
+  pool_.Submit(IoPool::Lane::kLoad, std::move(jobs));
   return entry.id;
-}
-
-void BlockIo::Submit(TaskId task, std::shared_ptr<Reading> reading) {
-  pool_.Submit(IoPool::Lane::kLoad,
-               {.tag = task,
-                .prepare = [this, reading](IoRequest* to) { return Begin(*reading, to); },
-                .finish = [this, reading](IoRequest* ended) { End(*reading, *ended); },
-                .drop = [this, reading] { Drop(*reading); }});
 }
 
 bool BlockIo::Begin(Reading& reading, IoRequest* request) {

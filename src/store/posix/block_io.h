@@ -105,7 +105,6 @@ class BlockIo {
 
   std::unique_ptr<IoQueue> MakeQueue();
   void Submit(TaskId task, std::shared_ptr<Writing> writing);
-  void Submit(TaskId task, std::shared_ptr<Reading> reading);
   bool Begin(Writing& writing, IoRequest* request);
   bool BeginFront(Writing& writing, IoRequest* request);
   bool Begin(Reading& reading, IoRequest* request);

@@ -1,5 +1,7 @@
 #include "store/posix/block_reader.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -7,8 +9,15 @@
 namespace esa {
 namespace {
 
-// Beside the writer's, far below the usual limit of 1024 descriptors of a process.
-constexpr std::size_t kMaxOpenFiles = 256;
+// A quarter of the descriptors that the process may have, of which 1024 are usual: a context has
+// more blocks than that, and each step reads some of most.
+std::size_t MaxOpenFiles() {
+  constexpr rlim_t kLeast = 256;
+  constexpr rlim_t kMost = 16384;
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kLeast;
+  return std::clamp(limit.rlim_cur / 4, kLeast, kMost);
+}
 
 // Tokens and checksums of 20,000 blocks of a model of 256 slices, 2.5 million tokens.
 constexpr std::size_t kHeadCacheBytes = 64u << 20;
@@ -30,7 +39,7 @@ BlockReader::BlockReader(FileSystem& files, const BlockLayout& layout, const Blo
       cipher_(cipher),
       verify_(verify_checksums),
       areas_(layout, cipher != nullptr),
-      open_files_(kMaxOpenFiles),
+      open_(MaxOpenFiles()),
       heads_(MaxHeads(areas_)) {}
 
 std::uint64_t BlockReader::PartBytes(std::uint32_t part) const {
@@ -38,26 +47,27 @@ std::uint64_t BlockReader::PartBytes(std::uint32_t part) const {
   return part == kRepresentations ? areas_.representations_bytes : layout_.slice_bytes;
 }
 
-Result<std::shared_ptr<File>> BlockReader::Open(const Folder& folder, const BlockId& id) {
+Result<std::shared_ptr<const OpenFile>> BlockReader::Open(const Folder& folder, const BlockId& id) {
   std::uint64_t ticket = 0;
-  if (auto file = open_files_.Get(id, &ticket)) return file;
-  auto opened = files_.Open(folder.PathOf(id), {.direct = folder.direct()});
-  if (!opened) return opened.error();
-  std::shared_ptr<File> file = *std::move(opened);
-  open_files_.Put(id, file, ticket);
-  return file;
+  if (auto block = open_.Get(id, &ticket)) return block;
+  std::string path = folder.PathOf(id);
+  auto file = files_.Open(path, {.direct = folder.direct()});
+  if (!file) return file.error();
+  auto block = std::make_shared<const OpenFile>(*std::move(file), std::move(path));
+  open_.Put(id, block, ticket);
+  return block;
 }
 
 Result<BlockHead> BlockReader::ReadHead(const Folder& folder, const BlockId& id) {
-  const std::string path = folder.PathOf(id);
-  const auto file = Open(folder, id);
-  if (!file) return file.error();
-  const Result<std::uint64_t> size = (*file)->Size();
+  const auto open = Open(folder, id);
+  if (!open) return open.error();
+  const auto& [file, path] = **open;
+  const Result<std::uint64_t> size = file->Size();
   if (!size) return size.error();
   AlignedBytes bytes(areas_.head_bytes());
   // A file cut short is read as far as it goes: a foreign layout may have a shorter head.
   const std::size_t present = std::min<std::uint64_t>(*size, bytes.span().size());
-  if (Status read = ReadFully(**file, path, 0, bytes.span().first(present)); !read) {
+  if (Status read = ReadFully(*file, path, 0, bytes.span().first(present)); !read) {
     return read.error();
   }
   Result<BlockHead> head = DecodeHead(bytes.span().first(present), layout_, id, cipher_);
@@ -104,11 +114,11 @@ Status BlockReader::Prepare(const Folder& folder, PartRun* run, IoRequest* reque
     return {};
   }
   if (PartBytes(run->first) == 0) return {};
-  auto file = Open(folder, run->id);
-  if (!file) return file.error();
-  request->file = *std::move(file);
-  run->path = folder.PathOf(run->id);
-  request->path = run->path;
+  auto open = Open(folder, run->id);
+  if (!open) return open.error();
+  run->open = *std::move(open);
+  request->file = run->open->file;
+  request->path = run->open->path;
   if (run->first == kRepresentations) {
     request->offset = areas_.representations;
     run->copy.emplace(areas_.representations_bytes);
@@ -134,21 +144,21 @@ Status BlockReader::Verify(const PartRun& run, std::size_t index) const {
   const std::span<std::byte> bytes{destination, PartBytes(run.first)};
   Status status = verify_ ? VerifyPart(*run.head, part, bytes) : Status();
   if (status.ok() && run.head->encrypted) status = OpenPart(*run.head, part, bytes, bytes);
-  return status.ok() ? status : InFile(run.path, status.error());
+  return status.ok() ? status : InFile(run.open->path, status.error());
 }
 
 Status BlockReader::Prefetch(const Folder& folder, const BlockId& id) {
   if (const auto head = Head(folder, id); !head) return head.error();
   if (folder.direct()) return {};
-  const auto file = Open(folder, id);
-  if (!file) return file.error();
-  (*file)->WillNeed(0, areas_.file_bytes);
+  const auto open = Open(folder, id);
+  if (!open) return open.error();
+  (*open)->file->WillNeed(0, areas_.file_bytes);
   return {};
 }
 
 void BlockReader::Drop(const BlockId& id) {
   heads_.Erase(id);
-  open_files_.Erase(id);
+  open_.Erase(id);
 }
 
 }  // namespace esa

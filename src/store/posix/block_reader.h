@@ -19,6 +19,11 @@
 
 namespace esa {
 
+struct OpenFile {
+  std::shared_ptr<File> file;
+  std::string path;
+};
+
 // Parts of one block that follow each other in its file, on their way from there: slices, or one
 // of the others.
 struct PartRun {
@@ -27,7 +32,7 @@ struct PartRun {
   std::vector<std::byte*> destinations = {};  // by part
 
   // The reader's.
-  std::string path = {};
+  std::shared_ptr<const OpenFile> open = {};
   std::shared_ptr<const BlockHead> head = {};
   std::optional<AlignedBytes> copy =
       {};  // of representations, whose destination O_DIRECT may refuse
@@ -61,7 +66,7 @@ class BlockReader {
   void Drop(const BlockId& id);
 
  private:
-  Result<std::shared_ptr<File>> Open(const Folder& folder, const BlockId& id);
+  Result<std::shared_ptr<const OpenFile>> Open(const Folder& folder, const BlockId& id);
   Result<BlockHead> ReadHead(const Folder& folder, const BlockId& id);
 
   FileSystem& files_;
@@ -69,7 +74,7 @@ class BlockReader {
   const BlockCipher* const cipher_;
   const bool verify_;
   const BlockAreas areas_;
-  LruCache<BlockId, File, BlockIdHash> open_files_;
+  LruCache<BlockId, const OpenFile, BlockIdHash> open_;
   LruCache<BlockId, const BlockHead, BlockIdHash> heads_;
 };
 

@@ -55,7 +55,7 @@ bool Settle(IoRequest* request, Result<std::size_t> moved) {
     return true;
   }
   if (*moved == 0) {
-    const std::string at = request->path + ": ";
+    const std::string at = std::string(request->path) + ": ";
     request->status = request->write
                           ? IoError(at + "write: no byte was taken")
                           : DataError(at + "ends at byte " + std::to_string(request->offset));

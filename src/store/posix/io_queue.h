@@ -9,7 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "esa/config.h"
@@ -21,7 +21,7 @@ namespace esa {
 // One contiguous range of one file, in pieces of memory.
 struct IoRequest {
   std::shared_ptr<File> file;
-  std::string path;  // for errors
+  std::string_view path;  // for errors; outlives the request
   bool write = false;
   std::uint64_t offset = 0;
   std::vector<iovec> pieces;  // used up by the way

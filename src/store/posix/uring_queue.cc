@@ -127,7 +127,7 @@ void UringQueue::Complete(IoRequest* request, int result) {
     default: {
       Result<std::size_t> moved = static_cast<std::size_t>(std::max(result, 0));
       if (result < 0) {
-        moved = SystemError(request->path, request->write ? "write" : "read", -result);
+        moved = SystemError(std::string(request->path), request->write ? "write" : "read", -result);
       }
       if (Settle(request, std::move(moved))) break;
       return Start(request);
