@@ -33,10 +33,11 @@ void SoftMax(std::span<float> log_weights) {
 
 void EngineStep::Attend(std::span<const BlockIndex> blocks, int kv_head) {
   ESA_CHECK(SortedUniqueBelow(blocks, shape_.sealed_blocks));
-  selections_.resize(static_cast<std::size_t>(shape_.num_kv_heads));
+  answers_.selections.resize(static_cast<std::size_t>(shape_.num_kv_heads));
+  answers_.has_selections = true;
   for (int head = 0; head < shape_.num_kv_heads; ++head) {
     if (kv_head != kAllHeads && kv_head != head) continue;
-    selections_[static_cast<std::size_t>(head)].assign(blocks.begin(), blocks.end());
+    answers_.selections[static_cast<std::size_t>(head)].assign(blocks.begin(), blocks.end());
   }
   if (static_cast<std::int64_t>(blocks.size()) < shape_.sealed_blocks) {
     sequence_.stats.sparse = true;
@@ -60,7 +61,7 @@ BlockLists EngineStep::Collect(RetrievalTicket ticket) {
 
 void EngineStep::AddEstimate(int head, float log_weight, std::span<const float> value) {
   ESA_CHECK(head >= 0 && head < shape_.num_heads);
-  estimates_.push_back(
+  answers_.estimates.push_back(
       {.head = head, .log_weight = log_weight, .value = {value.begin(), value.end()}});
 }
 

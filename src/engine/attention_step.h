@@ -10,16 +10,40 @@
 
 namespace esa {
 
+// What an algorithm said at a step. Kept by whoever makes steps, so that none has to allocate.
+struct StepAnswers {
+  // What Attend named, by KV head; none: nothing yet.
+  std::vector<std::vector<BlockIndex>> selections;
+  bool has_selections = false;
+
+  // What AddEstimate named.
+  struct Estimate {
+    int head = 0;
+    float log_weight = 0;
+    std::vector<float> value;  // [head_dim]
+  };
+  std::vector<Estimate> estimates;
+
+  void Clear() {
+    for (std::vector<BlockIndex>& blocks : selections) blocks.clear();
+    has_selections = false;
+    estimates.clear();
+  }
+};
+
 class EngineStep final : public AttentionStep {
  public:
   EngineStep(const EngineCore& core, Sequence& sequence, int layer, std::int64_t step,
-             const SequenceShape& shape, std::span<const float> query)
+             const SequenceShape& shape, std::span<const float> query, StepAnswers* answers)
       : core_(core),
         sequence_(sequence),
         layer_(layer),
         step_(step),
         shape_(shape),
-        query_(query) {}
+        query_(query),
+        answers_(*answers) {
+    answers_.Clear();
+  }
 
   int layer() const override { return layer_; }
   std::int64_t step() const override { return step_; }
@@ -36,16 +60,7 @@ class EngineStep final : public AttentionStep {
   Status AttentionMass(std::span<float> mass) override;
   void AddEstimate(int head, float log_weight, std::span<const float> value) override;
 
-  // What Attend named, by KV head.
-  const std::vector<std::vector<BlockIndex>>& selections() const { return selections_; }
-
-  // What AddEstimate named.
-  struct Estimate {
-    int head = 0;
-    float log_weight = 0;
-    std::vector<float> value;  // [head_dim]
-  };
-  const std::vector<Estimate>& estimates() const { return estimates_; }
+  const StepAnswers& answers() const { return answers_; }
 
  private:
   const EngineCore& core_;
@@ -54,8 +69,7 @@ class EngineStep final : public AttentionStep {
   std::int64_t step_;
   SequenceShape shape_;
   std::span<const float> query_;
-  std::vector<std::vector<BlockIndex>> selections_;
-  std::vector<Estimate> estimates_;
+  StepAnswers& answers_;
 };
 
 }  // namespace esa

@@ -50,6 +50,20 @@ class AlgorithmTest : public testing::TestWithParam<std::string> {
   std::filesystem::path folder_;
 };
 
+// Steps that neither begin a block nor select, once buffers have their size; ESA and its like
+// select every fifth.
+TEST(DecodeStepTest, AllocatesNothingBetweenSelections) {
+  for (const char* name : {"dense", "streaming", "ESA", "Hash", "MeanStd", "Quest"}) {
+    const auto run = RunEngine({.algorithm = name}, 40 * kTestBlockTokens, kTestBlockTokens);
+    ASSERT_TRUE(run.ok()) << run.error().message;
+    const bool selects = std::string(name) != "dense" && std::string(name) != "streaming";
+    for (std::size_t step = 2; step < run->allocations.size() - 1; ++step) {
+      if (selects && (step + 1) % 5 == 0) continue;
+      EXPECT_EQ(run->allocations[step], 0) << name << ", step " << step + 1;
+    }
+  }
+}
+
 TEST_P(AlgorithmTest, EndsCleanlyAtEveryPromptLength) {
   const int b = kTestBlockTokens;
   for (std::int64_t prompt : {1, 3, b - 1, b, b + 1, 3 * b, 8 * b - 1, 8 * b, 8 * b + 1, 20 * b}) {

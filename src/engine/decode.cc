@@ -27,6 +27,7 @@ class Decoder::Pass final : public AttentionBackend {
   // One sequence at the layer at hand.
   struct Row {
     std::optional<EngineStep> step = {};
+    StepAnswers answers = {};
     std::vector<std::vector<BlockIndex>> pinned = {};  // by KV head
     std::vector<std::vector<SliceView>> views = {};    // likewise
     std::vector<float> log_weights = {};               // [num_heads]
@@ -81,7 +82,7 @@ Status Decoder::Pass::PinSelection(int layer, Sequence& seq, Row& row) {
   row.pinned.resize(static_cast<std::size_t>(config_.num_kv_heads));
   for (int head = 0; head < config_.num_kv_heads; ++head) {
     std::vector<BlockIndex>& blocks = row.pinned[static_cast<std::size_t>(head)];
-    blocks = row.step->selections()[static_cast<std::size_t>(head)];
+    blocks = row.answers.selections[static_cast<std::size_t>(head)];
     ESA_ASSIGN_OR_RETURN(const std::vector<BlockIndex> failed,
                          core_.working_set->PinResident(seq.cache, layer, head, blocks));
     if (failed.empty()) continue;
@@ -106,9 +107,9 @@ Status Decoder::Pass::Begin(int layer, Sequence& seq, Row& row, const float* q, 
   ESA_RETURN_IF_ERROR(Append(layer, seq, position, k, v));
   EngineStep& step = row.step.emplace(core_, seq, layer, position + 1 - seq.prompt_tokens,
                                       seq.Shape(position + 1, sealed, config_.num_heads),
-                                      std::span(q, static_cast<std::size_t>(values)));
+                                      std::span(q, static_cast<std::size_t>(values)), &row.answers);
   seq.algorithm->AttentionBegin(step);
-  ESA_CHECK(!step.selections().empty());
+  ESA_CHECK(row.answers.has_selections);
   ESA_RETURN_IF_ERROR(PinSelection(layer, seq, row));
   Observe(layer, seq, row);
 
@@ -195,7 +196,7 @@ void Decoder::Pass::Observe(int layer, const Sequence& seq, const Row& row) cons
 
 // Merges each estimate into its head's output as one more key.
 void Decoder::Pass::AddEstimates(const Row& row, float* out) const {
-  for (const EngineStep::Estimate& estimate : row.step->estimates()) {
+  for (const StepAnswers::Estimate& estimate : row.answers.estimates) {
     const float attended = row.log_weights[static_cast<std::size_t>(estimate.head)];
     const float share = 1.0f / (1.0f + std::exp(attended - estimate.log_weight));
     float* to = out + static_cast<std::int64_t>(estimate.head) * config_.head_dim;

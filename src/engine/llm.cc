@@ -250,9 +250,11 @@ Status LLM::State::GenerateBatch(const EngineCore& core, std::span<Request> batc
   }
   const Stopwatch decoding;
   Decoder decoder(core);
+  std::vector<Sequence*> active;
+  std::vector<Request*> owners;
   while (true) {
-    std::vector<Sequence*> active;
-    std::vector<Request*> owners;
+    active.clear();
+    owners.clear();
     for (Request& request : batch) {
       if (!request.finish_reason.empty()) continue;
       active.push_back(request.sequence.get());

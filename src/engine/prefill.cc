@@ -410,7 +410,8 @@ Status PrefillPass::Attend(int layer, const float* q, const float* k, const floa
 
 void PrefillPass::SelectFirst(int layer) {
   const SequenceShape shape = seq_.Shape(prompt_, prompt_ / block_tokens_, config_.num_heads);
-  EngineStep step(core_, seq_, layer, 0, shape, last_query_);
+  StepAnswers answers;
+  EngineStep step(core_, seq_, layer, 0, shape, last_query_, &answers);
   seq_.algorithm->AttentionEnd(step);
 }
 

@@ -117,7 +117,8 @@ void Decoder::Embed(std::span<const std::int32_t> tokens, float* hidden) const {
 }
 
 void Decoder::Logits(const float* hidden, std::int64_t rows, float* logits) const {
-  std::vector<float> normed(static_cast<std::size_t>(rows * config_.hidden_size));
+  thread_local std::vector<float> normed;  // kept: a decode step allocates nothing
+  normed.resize(static_cast<std::size_t>(rows * config_.hidden_size));
   RmsNorm(hidden, rows, final_norm_, config_.rms_norm_eps, normed.data());
   Linear(head_, {}, normed.data(), rows, logits);
 }

@@ -9,7 +9,10 @@ class DenseAttention : public SparseAttention {
   std::int64_t ResidentBlocks(const SequenceShape& shape) const override {
     return shape.num_blocks();
   }
-  void AttentionBegin(AttentionStep& step) override { LayerSelection().Attend(step); }
+  void AttentionBegin(AttentionStep& step) override { all_.Attend(step); }
+
+ private:
+  LayerSelection all_;
 };
 
 }  // namespace

@@ -100,12 +100,11 @@ void LayerSelection::Adopt(AttentionStep& step) {
   }
 }
 
-void LayerSelection::Attend(AttentionStep& step) const {
-  std::vector<BlockIndex> blocks;
+void LayerSelection::Attend(AttentionStep& step) {
   for (std::size_t i = 0; i < used_.size(); ++i) {
-    blocks = used_[i].blocks;
-    Append(blocks, used_[i].next, step.shape().sealed_blocks);
-    step.Attend(blocks, used_.size() == 1 ? kAllHeads : static_cast<int>(i));
+    named_ = used_[i].blocks;
+    Append(named_, used_[i].next, step.shape().sealed_blocks);
+    step.Attend(named_, used_.size() == 1 ? kAllHeads : static_cast<int>(i));
   }
 }
 

@@ -67,11 +67,12 @@ class LayerSelection {
   void Adopt(AttentionStep& step);
 
   // Names the sealed blocks of the selection in use.
-  void Attend(AttentionStep& step) const;
+  void Attend(AttentionStep& step);
 
  private:
   std::vector<Selection> used_ = std::vector<Selection>(1);  // one, or one a KV head
   std::vector<Selection> coming_;
+  std::vector<BlockIndex> named_;  // kept so that naming them allocates nothing
   bool loading_ = false;
 };
 

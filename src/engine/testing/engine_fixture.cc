@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "engine/testing/allocations.h"
 #include "engine/testing/faulty_store.h"
 
 namespace esa {
@@ -46,7 +47,9 @@ Status Generate(const EngineCore& core, Sequence& sequence, FaultyStore* store,
   for (int i = 0; i < steps; ++i) {
     const auto best = std::max_element(sequence.logits.begin(), sequence.logits.end());
     sequence.tokens.push_back(static_cast<std::int32_t>(best - sequence.logits.begin()));
+    const std::int64_t before = Allocations();
     ESA_RETURN_IF_ERROR(decoder.Step(batch));
+    run->allocations.push_back(Allocations() - before);
     run->logits.push_back(sequence.logits);
   }
   return {};

@@ -23,6 +23,7 @@ struct EngineSetup {
 
 struct EngineRun {
   std::vector<std::vector<float>> logits = {};  // after the prompt and after each decode step
+  std::vector<std::int64_t> allocations = {};   // on the calling thread, by decode step
   RequestStats stats = {};
   std::int64_t slots_left = 0;  // in use after the sequence was finished
   std::int64_t peak_slots = 0;
