@@ -136,17 +136,11 @@ inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
   const auto mask = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
   return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, p));
 }
-// The two instructions by name: compilers move sums about between them, or add products to each
-// other first, and are then short of registers or of decoding.
 inline Ints AddProducts(Ints a, Ints b, Ints sums) {
 #ifdef __AVX512VNNI__
   return _mm512_dpwssd_epi32(sums, a, b);
 #else
-  Ints products;
-  asm("vpmaddwd %[b], %[a], %[products]\n\tvpaddd %[products], %[sums], %[sums]"
-      : [sums] "+v"(sums), [products] "=&v"(products)
-      : [a] "v"(a), [b] "v"(b));
-  return sums;
+  return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b));
 #endif
 }
 inline Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
@@ -205,11 +199,7 @@ inline Ints SumOfBytes(Ints sums) { return sums; }
 #else
 inline constexpr bool kWideSumsOfBytes = false;
 inline Ints AddBytes(Ints unsigned_bytes, Ints signed_bytes, Ints sums) {
-  Ints products;
-  asm("vpmaddubsw %[b], %[a], %[products]\n\tvpaddw %[products], %[sums], %[sums]"
-      : [sums] "+v"(sums), [products] "=&v"(products)
-      : [a] "v"(unsigned_bytes), [b] "v"(signed_bytes));
-  return sums;
+  return _mm512_add_epi16(sums, _mm512_maddubs_epi16(unsigned_bytes, signed_bytes));
 }
 inline Ints SumOfBytes(Ints sums) { return _mm512_madd_epi16(sums, _mm512_set1_epi16(1)); }
 #endif
