@@ -16,6 +16,7 @@ namespace {
 constexpr std::uint32_t kVersion2 = 2;  // as 3, which only allows for big-endian files
 constexpr std::uint32_t kVersion3 = 3;
 constexpr std::uint64_t kDefaultAlignment = 32;
+constexpr std::uint64_t kMaxAlignment = 1 << 20;
 constexpr std::uint32_t kMaxDimensions = 4;
 constexpr std::uint64_t kMaxExtent = std::uint64_t{1} << 40;
 constexpr std::uint64_t kMaxSplits = 10'000;
@@ -83,9 +84,21 @@ std::optional<std::filesystem::path> SplitPath(const std::filesystem::path& path
 
 }  // namespace
 
+// A tensor and where it lies in the data of its file.
+struct GgufFile::Placed {
+  GgufTensor read = {};          // without its bytes, until it has its place among the others
+  GgufTensor* tensor = nullptr;  // there
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;  // 0 of a type that is not known: refused where it is used
+};
+
 // Reads one file from its beginning on.
 class GgufFile::Reader {
  public:
+  struct Counts {
+    std::uint64_t tensors, values;
+  };
+
   Reader(std::span<const std::byte> bytes, std::string file)
       : bytes_(bytes), file_(std::move(file)) {}
 
@@ -125,6 +138,57 @@ class GgufFile::Reader {
     return Value(value);
   }
 
+  Result<Counts> ReadHead() {
+    if (bytes_.size() < 4 || std::memcmp(bytes_.data(), "GGUF", 4) != 0) {
+      return Bad("not a GGUF file: it does not begin with \"GGUF\"");
+    }
+    at_ = 4;
+    ESA_ASSIGN_OR_RETURN(const auto version, Scalar<std::uint32_t>());
+    if (version != kVersion2 && version != kVersion3) {
+      return Unsupported(
+          fmt::format("{}: version: found {}, expected 2 or 3 (little-endian)", file_, version));
+    }
+    ESA_ASSIGN_OR_RETURN(const auto tensors, Scalar<std::uint64_t>());
+    ESA_ASSIGN_OR_RETURN(const auto values, Scalar<std::uint64_t>());
+    return Counts{tensors, values};
+  }
+
+  Result<Placed> ReadTensor(std::string_view name, std::uint64_t alignment) {
+    Placed placed{.read = {.file = file_, .type = {}, .shape = {}, .bytes = {}}};
+    std::vector<std::int64_t>& shape = placed.read.shape;
+    ESA_ASSIGN_OR_RETURN(const auto dimensions, Scalar<std::uint32_t>());
+    if (dimensions > kMaxDimensions) {
+      return BadTensor(name, fmt::format("{} dimensions", dimensions));
+    }
+    std::uint64_t values = 1;
+    for (std::uint32_t d = 0; d < dimensions; ++d) {
+      ESA_ASSIGN_OR_RETURN(const auto extent, Scalar<std::uint64_t>());
+      if (extent > kMaxExtent || (extent > 0 && values > kMaxExtent / extent)) {
+        return BadTensor(name, fmt::format("an extent of {}", extent));
+      }
+      values *= extent;
+      shape.insert(shape.begin(), static_cast<std::int64_t>(extent));
+    }
+    ESA_ASSIGN_OR_RETURN(const auto type, Scalar<std::uint32_t>());
+    ESA_ASSIGN_OR_RETURN(placed.offset, Scalar<std::uint64_t>());
+    if (placed.offset % alignment != 0) {
+      return BadTensor(name, fmt::format("offset {} is not aligned", placed.offset));
+    }
+    const GgmlFormat* format = FindGgmlFormat(type);
+    placed.read.type = format != nullptr ? std::string(format->name) : fmt::format("type {}", type);
+    if (format == nullptr) return placed;
+    const auto block = static_cast<std::uint64_t>(format->block_values);
+    const std::uint64_t row = shape.empty() ? 1 : static_cast<std::uint64_t>(shape.back());
+    if (row % block != 0) {
+      return BadTensor(name, fmt::format("rows of {}, no multiple of {}", row, block));
+    }
+    placed.size = values / block * static_cast<std::uint64_t>(format->block_bytes);
+    return placed;
+  }
+
+  Error BadTensor(std::string_view name, const std::string& what) const {
+    return Bad(fmt::format("tensor {}: {}", Quoted(name), what));
+  }
   Error Ends() const { return DataError(file_ + ": it ends in the middle of its header"); }
   Error Bad(const std::string& what) const { return DataError(file_ + ": " + what); }
   std::size_t at() const { return at_; }
@@ -186,80 +250,38 @@ Status GgufFile::AddFile(const std::filesystem::path& path, bool first) {
   const std::span<const std::byte> bytes = mapped.bytes();
   files_.push_back(std::move(mapped));
   Reader reader(bytes, path.string());
-  if (bytes.size() < 4 || std::memcmp(bytes.data(), "GGUF", 4) != 0) {
-    return reader.Bad("not a GGUF file: it does not begin with \"GGUF\"");
-  }
-  ESA_ASSIGN_OR_RETURN(const auto magic, reader.Scalar<std::uint32_t>());
-  (void)magic;
-  ESA_ASSIGN_OR_RETURN(const auto version, reader.Scalar<std::uint32_t>());
-  if (version != kVersion2 && version != kVersion3) {
-    return Unsupported(fmt::format("{}: version: found {}, expected 2 or 3 (little-endian)",
-                                   path.string(), version));
-  }
-  ESA_ASSIGN_OR_RETURN(const auto tensor_count, reader.Scalar<std::uint64_t>());
-  ESA_ASSIGN_OR_RETURN(const auto value_count, reader.Scalar<std::uint64_t>());
+  ESA_ASSIGN_OR_RETURN(const Reader::Counts counts, reader.ReadHead());
   std::uint64_t alignment = kDefaultAlignment;
-  for (std::uint64_t i = 0; i < value_count; ++i) {
+  for (std::uint64_t i = 0; i < counts.values; ++i) {
     ESA_ASSIGN_OR_RETURN(const std::string_view key, reader.String());
     ESA_ASSIGN_OR_RETURN(const auto type, reader.Scalar<std::uint32_t>());
-    auto value = reader.ReadValue(type);
-    if (!value) return value.error();
+    ESA_ASSIGN_OR_RETURN(Value value, reader.ReadValue(type));
     if (key == "general.alignment") {
-      const auto* number = std::get_if<std::uint64_t>(&*value);
+      const auto* number = std::get_if<std::uint64_t>(&value);
       alignment = number == nullptr ? 0 : *number;
-      if (alignment == 0 || alignment % 8 != 0 || alignment > 1 << 20) {
+      if (alignment == 0 || alignment % 8 != 0 || alignment > kMaxAlignment) {
         return reader.Bad("general.alignment: expected a multiple of 8");
       }
     }
-    if (first) values_.emplace(key, std::move(*value));
+    if (first) values_.emplace(key, std::move(value));
   }
-  struct Place {
-    GgufTensor* tensor;
-    std::uint64_t offset, size;
-  };
-  std::vector<Place> places;
-  for (std::uint64_t i = 0; i < tensor_count; ++i) {
+  std::vector<Placed> placed;
+  for (std::uint64_t i = 0; i < counts.tensors; ++i) {
     ESA_ASSIGN_OR_RETURN(const std::string_view name, reader.String());
-    const auto bad = [&](const std::string& what) {
-      return reader.Bad(fmt::format("tensor {}: {}", Quoted(name), what));
-    };
-    ESA_ASSIGN_OR_RETURN(const auto dimensions, reader.Scalar<std::uint32_t>());
-    if (dimensions > kMaxDimensions) return bad(fmt::format("{} dimensions", dimensions));
-    GgufTensor tensor{.file = path.string(), .type = {}, .shape = {}, .bytes = {}};
-    std::uint64_t values = 1;
-    for (std::uint32_t d = 0; d < dimensions; ++d) {
-      ESA_ASSIGN_OR_RETURN(const auto extent, reader.Scalar<std::uint64_t>());
-      if (extent > kMaxExtent || (extent > 0 && values > kMaxExtent / extent)) {
-        return bad(fmt::format("an extent of {}", extent));
-      }
-      values *= extent;
-      tensor.shape.insert(tensor.shape.begin(), static_cast<std::int64_t>(extent));
-    }
-    ESA_ASSIGN_OR_RETURN(const auto type, reader.Scalar<std::uint32_t>());
-    ESA_ASSIGN_OR_RETURN(const auto offset, reader.Scalar<std::uint64_t>());
-    const GgmlFormat* format = FindGgmlFormat(type);
-    tensor.type = format != nullptr ? std::string(format->name) : fmt::format("type {}", type);
-    std::uint64_t size = 0;  // of a type that is not known: refused where it is used
-    if (format != nullptr) {
-      const auto block = static_cast<std::uint64_t>(format->block_values);
-      const std::uint64_t row =
-          tensor.shape.empty() ? 1 : static_cast<std::uint64_t>(tensor.shape.back());
-      if (row % block != 0) return bad(fmt::format("rows of {}, no multiple of {}", row, block));
-      size = values / block * static_cast<std::uint64_t>(format->block_bytes);
-    }
-    if (offset % alignment != 0) return bad(fmt::format("offset {} is not aligned", offset));
-    const auto [it, added] = tensors_.emplace(name, std::move(tensor));
-    if (!added) return bad("it is there twice");
-    places.push_back({&it->second, offset, size});
+    ESA_ASSIGN_OR_RETURN(Placed one, reader.ReadTensor(name, alignment));
+    const auto [it, added] = tensors_.emplace(name, std::move(one.read));
+    if (!added) return reader.BadTensor(name, "it is there twice");
+    one.tensor = &it->second;
+    placed.push_back(std::move(one));
   }
   const std::uint64_t data = (reader.at() + alignment - 1) / alignment * alignment;
-  for (const Place& place : places) {
-    const std::uint64_t room = bytes.size() > data ? bytes.size() - data : 0;
-    if (place.offset > room || place.size > room - place.offset) {
+  const std::uint64_t room = bytes.size() > data ? bytes.size() - data : 0;
+  for (const Placed& one : placed) {
+    if (one.offset > room || one.size > room - one.offset) {
       return reader.Bad("a tensor lies beyond the end of the file");
     }
-    place.tensor->bytes = bytes.subspan(static_cast<std::size_t>(data + place.offset),
-                                        static_cast<std::size_t>(place.size));
+    one.tensor->bytes = bytes.subspan(static_cast<std::size_t>(data + one.offset),
+                                      static_cast<std::size_t>(one.size));
   }
   return {};
 }

@@ -63,6 +63,7 @@ class GgufFile {
   };
   using Value = std::variant<std::uint64_t, std::int64_t, double, bool, std::string_view, Array>;
   class Reader;
+  struct Placed;
 
   Status AddFile(const std::filesystem::path& path, bool first);
   Status AddSplits(const std::filesystem::path& path);
