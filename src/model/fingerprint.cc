@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "ops/linear.h"
+
 namespace esa {
 namespace {
 
@@ -86,6 +88,15 @@ std::vector<XXH128_canonical_t> HashRuns(const std::vector<std::span<const std::
   return digests;
 }
 
+// Of the file, or made on load.
+bool HasIntegers(const Weights& weights) {
+  return weights.type() != WeightType::kStored ||
+         std::ranges::any_of(weights.tensors(), [](const auto& named) {
+           const std::string_view dtype = named.second.view.dtype;
+           return dtype != "F32" && dtype != "F16" && dtype != "BF16";
+         });
+}
+
 }  // namespace
 
 std::array<std::uint8_t, 16> FingerprintOf(const ModelConfig& config, const Weights& weights) {
@@ -94,6 +105,7 @@ std::array<std::uint8_t, 16> FingerprintOf(const ModelConfig& config, const Weig
   if (weights.type() != WeightType::kStored) {
     record.Text(weights.type() == WeightType::kInt8 ? "int8" : "int4");
   }
+  if (HasIntegers(weights) && IntegersMeetIntegers()) record.Text("rounded activations");
   for (const auto& [name, tensor] : weights.tensors()) {
     record.Text(name);
     record.Text(tensor.view.dtype);

@@ -15,6 +15,7 @@
 #include "model/layers.h"
 #include "model/safetensors.h"
 #include "model/test_data.h"
+#include "ops/isa.h"
 #include "ops/linear.h"
 
 namespace esa {
@@ -301,6 +302,18 @@ TEST_F(FingerprintTest, ChangesWithTheArithmeticOnly) {
   EXPECT_EQ(Of(folder_.path()), Of(source_));
   replace("\"rope_theta\": 10000.0", "\"rope_theta\": 10001.0");
   EXPECT_NE(Of(folder_.path()), Of(source_));
+}
+
+TEST_F(FingerprintTest, OfIntegersChangesWithWhatTheyMeet) {
+  const auto of = [&](WeightType type) { return (*Model::Load(source_, {.type = type}))->Fingerprint(); };
+  const Isa isa = CurrentIsa();
+  const bool rounds = IntegersMeetIntegers();
+  const auto integers = of(WeightType::kInt8);
+  const auto stored = of(WeightType::kStored);
+  ForceIsa(Isa::kScalar);
+  EXPECT_EQ(of(WeightType::kInt8) != integers, rounds);
+  EXPECT_EQ(of(WeightType::kStored), stored);
+  ForceIsa(isa);
 }
 
 }  // namespace

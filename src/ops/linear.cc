@@ -265,6 +265,8 @@ std::int64_t WeightBytes(const WeightView& weight) {
   return weight.rows * weight.cols * DTypeBytes(weight.dtype);
 }
 
+bool IntegersMeetIntegers() { return HasPanelBlocks(); }
+
 void Linear(std::span<const LinearOutput> outputs, const float* x, std::int64_t m) {
   if (m == 0) return;
   for (const LinearOutput& output : outputs) {

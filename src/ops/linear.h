@@ -40,6 +40,9 @@ std::int64_t WeightBytes(const WeightView& weight);
 // where the processor multiplies bf16.
 inline constexpr std::int64_t kMatrixRows = 16;
 
+// Whether integers meet rounded activations however many the rows are.
+bool IntegersMeetIntegers();
+
 // One of several products of the same x.
 struct LinearOutput {
   const WeightView* weight = nullptr;
