@@ -60,8 +60,6 @@ class EngineStep final : public AttentionStep {
   Status AttentionMass(std::span<float> mass) override;
   void AddEstimate(int head, float log_weight, std::span<const float> value) override;
 
-  const StepAnswers& answers() const { return answers_; }
-
  private:
   const EngineCore& core_;
   Sequence& sequence_;

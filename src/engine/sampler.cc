@@ -50,6 +50,12 @@ void Sampler::SortTo(std::size_t count) {
   sorted_ = count;
 }
 
+// The first `count`.
+void Sampler::Keep(std::size_t count) {
+  candidates_.resize(std::min(count, candidates_.size()));
+  sorted_ = std::min(sorted_, candidates_.size());
+}
+
 // Softmax weights; their sum.
 double Sampler::Weigh() {
   double sum = 0;
@@ -68,10 +74,8 @@ double Sampler::CutTopP(double sum) {
     SortTo(count + 1);
     kept += candidates_[count++].weight;
   }
-  if (count == 0) {
-    kept = candidates_[count++].weight;
-  }
-  candidates_.resize(count);
+  if (count == 0) kept = candidates_[count++].weight;
+  Keep(count);
   return kept;
 }
 
@@ -108,15 +112,9 @@ std::int32_t Sampler::Next(std::span<const float> raw, std::span<const std::int3
   }
   const auto top_k = static_cast<std::size_t>(std::max<std::int64_t>(params_.top_k, 1));
   SortTo(top_k);
-  if (params_.top_k > 0 && top_k < candidates_.size()) {
-    candidates_.resize(top_k);
-    sorted_ = top_k;
-  }
+  if (params_.top_k > 0) Keep(top_k);
   double sum = Weigh();
-  if (params_.top_p < 1.0) {
-    sum = CutTopP(sum);
-    sorted_ = std::min(sorted_, candidates_.size());
-  }
+  if (params_.top_p < 1.0) sum = CutTopP(sum);
   if (params_.min_p > 0) sum = CutMinP(sum);
   return Draw(sum);
 }

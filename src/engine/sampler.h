@@ -31,6 +31,7 @@ class Sampler {
   std::span<const float> Penalised(std::span<const float> logits,
                                    std::span<const std::int32_t> context);
   void SortTo(std::size_t count);
+  void Keep(std::size_t count);
   double Weigh();
   double CutTopP(double sum);
   double CutMinP(double sum);

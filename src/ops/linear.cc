@@ -68,6 +68,9 @@ struct Piece {
 
 bool HasPanelBlocks() { return CurrentKernels().block_int8 != nullptr; }
 
+// Whether there are kernels for many rows of x against these weights.
+bool TakesBlocks(const WeightView& weight) { return IsQuantized(weight.dtype) && HasPanelBlocks(); }
+
 void MultiplyPiece(const Piece& piece, const Activations& x) {
   const auto& [output, row, end, i, m] = piece;
   const WeightView& w = *output->weight;
@@ -99,7 +102,7 @@ void MultiplyPiece(const Piece& piece, const Activations& x) {
                            .y = y,
                            .y_stride = w.rows};
   const bool int8 = w.dtype == DType::kInt8;
-  if (m < kPanelBlockFrom || !HasPanelBlocks()) {
+  if (m < kPanelBlockFrom || !TakesBlocks(w)) {
     return int8 ? kernels.product_int8(task) : kernels.product_int4(task);
   }
   thread_local Scratch scratch;
@@ -114,7 +117,7 @@ struct PieceShape {
 };
 
 PieceShape ShapeOfPieces(const WeightView& weight, std::int64_t m) {
-  if (IsQuantized(weight.dtype) && m >= kPanelBlockFrom && HasPanelBlocks()) {
+  if (TakesBlocks(weight) && m >= kPanelBlockFrom) {
     const std::int64_t blocks = (m + kPanelBlockRows - 1) / kPanelBlockRows;
     const std::int64_t pieces = (kPiecesOfThread * omp_get_max_threads() + blocks - 1) / blocks;
     const std::int64_t rows = weight.rows / pieces / kPanelBlockMultiple * kPanelBlockMultiple;
@@ -274,8 +277,7 @@ void Linear(std::span<const LinearOutput> outputs, const float* x, std::int64_t 
     ESA_CHECK(output.weight->cols == outputs.front().weight->cols);
   }
   const auto is_own = [m](const LinearOutput& output) {
-    return m < kMatrixRows || output.weight->cols == 0 ||
-           (IsQuantized(output.weight->dtype) && HasPanelBlocks());
+    return m < kMatrixRows || output.weight->cols == 0 || TakesBlocks(*output.weight);
   };
   if (std::ranges::all_of(outputs, is_own)) return OwnProducts(outputs, x, m);
   for (const LinearOutput& output : outputs) {
