@@ -16,7 +16,7 @@ namespace {
 
 // Query rows of a prefill tile: enough to use a slice often once it is in the cache, few enough
 // that their queries, scores and output (about 1.5 KiB a row at 128 dimensions) stay there too.
-constexpr int kPrefillTileRows = 96;
+constexpr int kPrefillTileRows = 192;
 
 // The state of `rows` query rows: max [rows], sum [rows], acc [rows, head_dim].
 std::int64_t StateFloats(int head_dim, std::int64_t rows) { return rows * (head_dim + 2); }
@@ -37,6 +37,14 @@ void Attend(const SliceLayout& layout, const AttendTask& task) {
     case KvDtype::kInt8:
       return kernels.attend_int8(task);
   }
+}
+
+// The kernel for many rows, or null.
+void (*RowsKernel(const SliceLayout& layout))(const AttendTask&) {
+  if (layout.block_tokens > kAttendRowsTokens) return nullptr;
+  const Kernels& kernels = CurrentKernels();
+  if (layout.dtype == KvDtype::kBf16) return kernels.attend_rows_bf16;
+  return layout.dtype == KvDtype::kInt8 ? kernels.attend_rows_int8 : nullptr;
 }
 
 struct DecodePart {
@@ -104,7 +112,10 @@ void AttendTile(const SliceLayout& layout, const PrefillTile& tile, int tile_tok
   const auto tokens =
       static_cast<int>(std::min<std::int64_t>(tile_tokens, item.num_rows - tile.first_row));
   const int rows = tokens * group;
-  const std::int64_t work = AttendScratch(layout.block_tokens, layout.head_dim, rows);
+  const auto attend_rows = RowsKernel(layout);
+  const std::int64_t work =
+      AttendScratch(layout.block_tokens, layout.head_dim, rows) +
+      (attend_rows != nullptr ? AttendTileScratch(layout.block_tokens, layout.head_dim) : 0);
   float* memory =
       scratch.Floats(static_cast<std::size_t>(work + StateFloats(layout.head_dim, rows)));
   AttendTask task = {.block_tokens = layout.block_tokens,
@@ -119,7 +130,7 @@ void AttendTile(const SliceLayout& layout, const PrefillTile& tile, int tile_tok
                      .scale = scale,
                      .scratch = memory};
   SetState(memory + work, rows, &task);
-  Attend(layout, task);
+  attend_rows != nullptr ? attend_rows(task) : Attend(layout, task);
   for (int r = 0; r < rows; ++r) {
     float* out = item.out + (tile.first_row + r / group) * item.row_stride +
                  static_cast<std::int64_t>(r % group) * layout.head_dim;

@@ -27,6 +27,8 @@ Kernels Avx512Bf16Kernels() {
   kernels.block_int8 = BlockInt8Avx512Vnni;
   kernels.block_int4 = BlockInt4Avx512Vnni;
   kernels.attend_int8 = AttendInt8Avx512Vnni;
+  kernels.attend_rows_bf16 = nullptr;  // products of bf16 itself
+  kernels.attend_rows_int8 = AttendRowsInt8Avx512Vnni;
   // Cooper Lake alone has bf16 without it.
   if (__builtin_cpu_supports("avx512vpopcntdq")) kernels.code_matches = CodeMatchesAvx512Popcount;
   return kernels;

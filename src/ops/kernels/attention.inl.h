@@ -18,11 +18,23 @@
 namespace esa {
 namespace {
 
+// How many rows and vectors of a product are kept in registers: wide, and tall where the rows are
+// few.
+struct FloatShapes {
+  static constexpr int kWide[] = {kWideRows, kWideVectors};
+  static constexpr int kTall[] = {kTallRows, kTallVectors};
+};
+struct IntShapes {
+  static constexpr int kWide[] = {kWideIntRows, kWideIntVectors};
+  static constexpr int kTall[] = {kTallIntRows, kTallIntVectors};
+};
+
 // A mode: kPack values a unit, kUnitFloats floats in a unit of A, B's vectors and A's broadcasts;
 // a unit's product is the sum of kTerms multiplications. kScaled: tokens have scales, that scores
 // are multiplied by, and probabilities before they meet the values.
 
 struct F32Mode {
+  using Shapes = FloatShapes;
   static constexpr int kPack = 1;
   static constexpr int kUnitFloats = 1;
   static constexpr int kTerms = 1;
@@ -65,6 +77,7 @@ struct WidenedBf16Mode : F32Mode {
 // int8 tiles: A is integers of 16 bits in units of its row's, products are summed as integers. A
 // unit of A is the values that meet the even bytes of B's unit, then those that meet the odd ones.
 struct Int8Mode {
+  using Shapes = IntShapes;
   static constexpr int kPack = 4;
   static constexpr int kUnitFloats = 2;
   static constexpr int kTerms = 2;
@@ -86,13 +99,15 @@ struct Int8Mode {
   static void Pack(float* row, int at, Floats x0, Floats x1) {
     StoreEvenOddInt16(row + at / 2, x0, x1);
   }
-  // The largest magnitude of A for which the sum of `depth` values' products cannot overflow.
-  static float Largest(int depth) {
-    constexpr int kLargestInt = 0x7fffffff;
-    const int largest = kLargestInt / 128 / depth;
-    return static_cast<float>(largest < 0x7fff ? largest : 0x7fff);
-  }
 };
+
+// The largest magnitude of integers of 16 bits for which the sum of `depth` products with others of
+// at most `others` cannot overflow.
+inline float LargestShort(int depth, int others) {
+  constexpr int kLargestInt = 0x7fffffff;
+  const int largest = kLargestInt / (others + 1) / depth;
+  return static_cast<float>(largest < 0x7fff ? largest : 0x7fff);
+}
 
 inline constexpr int kLineFloats = 16;  // of a cache line
 
@@ -109,7 +124,8 @@ struct TileProduct {
   const float* factor = nullptr;  // [rows]; kAccumulate: added to C times factor[row]
   const float* unit = nullptr;    // [rows], of A; of a mode that is kScaled
   const float* scales = nullptr;  // [columns], of B; likewise, unless kAccumulate
-  const float* next_b = nullptr;  // a tile of B's size that will be read soon, or null
+  const float* next_b = nullptr;  // [next_size], will be read soon; or null
+  std::int64_t next_size = 0;     // at most depth * columns
 };
 
 // Adds to acc [kSets][kRows][kVectors], to set kTerm % kSets, term kTerm of a unit's products and
@@ -221,7 +237,7 @@ inline void MultiplyAtMost(const TileProduct& p, int row, int rows, int column) 
 template <class Mode, bool kAccumulate, int kRows, int kVectors>
 inline void MultiplyPanel(const TileProduct& p, int column) {
   int row = 0;
-  if (p.next_b != nullptr) {
+  if (p.next_b != nullptr && static_cast<std::int64_t>(column) * p.depth < p.next_size) {
     MultiplyAtMost<Mode, kAccumulate, kRows, kVectors, true>(p, 0, p.rows, column);
     row = kRows;
   }
@@ -242,56 +258,55 @@ void MultiplyPanels(const TileProduct& p) {
 
 template <class Mode, bool kAccumulate>
 void Multiply(const TileProduct& p) {
-  if (p.rows > kWideRows && p.rows <= kTallRows) {
-    MultiplyPanels<Mode, kAccumulate, kTallRows, kTallVectors>(p);
+  constexpr auto& wide = Mode::Shapes::kWide;
+  constexpr auto& tall = Mode::Shapes::kTall;
+  if (p.rows > wide[0] && p.rows <= tall[0]) {
+    MultiplyPanels<Mode, kAccumulate, tall[0], tall[1]>(p);
   } else {
-    MultiplyPanels<Mode, kAccumulate, kWideRows, kWideVectors>(p);
+    MultiplyPanels<Mode, kAccumulate, wide[0], wide[1]>(p);
   }
 }
 
-// Of a mode that is kScaled: what probabilities are multiplied by on their way to A's format.
+// Of a mode that is kScaled: probabilities times `factors` are whole numbers of `unit`.
 struct ValueScales {
-  const float* of_tokens = nullptr;
-  float largest = 1;    // of them
-  float largest_a = 1;  // magnitude of a value in A's format
+  const float* factors = nullptr;  // [padded], of the tokens; zero beyond them
+  float unit = 1;
 };
 
+// What Exp2 turns into a probability. Of a mode that is kScaled `base` is a score and the largest
+// of them, whose probability must not be above one: sums of integers have no room for it.
+template <class Mode>
+inline Floats Exponent(Floats score, Floats factor, Floats base, Floats shift) {
+  return Mode::kScaled ? Mul(Sub(score, base), factor) : MulAdd(score, factor, shift);
+}
+
 // Scores [padded] of one row, of which the first `visible` count, to probabilities
-// exp(scale * score - base) in A's format, in place, zero beyond `visible`. Returns their sum.
+// exp(scale * score - base), of a mode that is kScaled exp(scale * (score - base)), in A's format,
+// in place, zero beyond `visible`. Returns their sum.
 template <class Mode>
 float Probabilities(float* row, int visible, int padded, float scale, float base,
                     const ValueScales& scales) {
   constexpr int kStep = 2 * kLanes;
   const Floats factor = Set(scale * kLog2E);
+  const Floats top = Set(base);
   const Floats shift = Set(-base * kLog2E);
-  const Floats to_units = Set(scales.largest_a / scales.largest);
   Floats total = Zero();
-  int t = 0;
-  for (; t + kStep <= visible; t += kStep) {
-    const Floats p0 = Exp2(MulAdd(Load(row + t), factor, shift));
-    const Floats p1 = Exp2(MulAdd(Load(row + t + kLanes), factor, shift));
+  const auto step = [&](int t, auto keep) {
+    const Floats p0 = keep(Exp2(Exponent<Mode>(Load(row + t), factor, top, shift)), t);
+    const Floats p1 =
+        keep(Exp2(Exponent<Mode>(Load(row + t + kLanes), factor, top, shift)), t + kLanes);
     if constexpr (Mode::kScaled) {
       total = Add(total, Add(p0, p1));
-      const float* v = scales.of_tokens + t;
-      Mode::Pack(row, t, Mul(p0, Mul(Load(v), to_units)), Mul(p1, Mul(Load(v + kLanes), to_units)));
+      const float* factors = scales.factors + t;
+      Mode::Pack(row, t, Mul(p0, Load(factors)), Mul(p1, Load(factors + kLanes)));
     } else {
       total = Mode::PackAndAdd(row, t, p0, p1, total);
     }
-  }
+  };
+  int t = 0;
+  for (; t + kStep <= visible; t += kStep) step(t, [](Floats p, int) { return p; });
   for (; t < padded; t += kStep) {
-    const Floats p0 = Exp2(MulAdd(Load(row + t), factor, shift));
-    const Floats p1 = Exp2(MulAdd(Load(row + t + kLanes), factor, shift));
-    const Floats kept0 = KeepFirst(p0, visible - t);
-    const Floats kept1 = KeepFirst(p1, visible - t - kLanes);
-    if constexpr (Mode::kScaled) {
-      total = Add(total, Add(kept0, kept1));
-      const float* v = scales.of_tokens + t;
-      const Floats v0 = LoadFirst(v, visible - t, Zero());
-      const Floats v1 = LoadFirst(v + kLanes, visible - t - kLanes, Zero());
-      Mode::Pack(row, t, Mul(kept0, Mul(v0, to_units)), Mul(kept1, Mul(v1, to_units)));
-    } else {
-      total = Mode::PackAndAdd(row, t, kept0, kept1, total);
-    }
+    step(t, [=](Floats p, int at) { return KeepFirst(p, visible - at); });
   }
   return ReduceAdd(total);
 }
@@ -299,25 +314,37 @@ float Probabilities(float* row, int visible, int padded, float scale, float base
 inline int PadRow(int count) { return (count + kRowPadding - 1) / kRowPadding * kRowPadding; }
 
 struct AttendBuffers {
-  float* q;       // [rows, q_stride], A's format
-  float* scores;  // [rows, score_stride]; then the probabilities, A's format
-  float* factor;  // [rows]; what was accumulated so far is multiplied by it
-  float* base;    // [rows]; the score whose probability is one
-  float* weight;  // [rows]; of the slice's probabilities
-  float* q_unit;  // [rows]; of A, of a mode that is kScaled
-  float* p_unit;  // likewise
-  float* v_row;   // units [head_dim]
-  int q_stride;   // in floats
+  float* tile;         // [AttendTileScratch()], a tile in the form that its product reads; or null
+  float* tile_scales;  // [block_tokens], of it; likewise
+  float* q;            // [rows, q_stride], A's format
+  float* scores;       // [rows, score_stride]; then the probabilities, A's format
+  float* factors;      // [score_stride], of ValueScales
+  float* factor;       // [rows]; what was accumulated so far is multiplied by it
+  float* base;         // [rows]; the score whose probability is one
+  float* weight;       // [rows]; of the slice's probabilities
+  float* q_unit;       // [rows]; of A, of a mode that is kScaled
+  float* p_unit;       // likewise
+  float* v_row;        // units [head_dim]
+  int q_stride;        // in floats
   int score_stride;
 };
 
-inline AttendBuffers Divide(const AttendTask& task, int rows) {
+inline AttendBuffers Divide(const AttendTask& task, int rows, bool with_tile) {
   AttendBuffers buffers;
   buffers.q_stride = PadRow(task.head_dim);
   buffers.score_stride = PadRow(task.block_tokens);
-  buffers.q = task.scratch;
+  float* memory = task.scratch;
+  buffers.tile = buffers.tile_scales = nullptr;
+  if (with_tile) {
+    buffers.tile = memory;
+    buffers.tile_scales =
+        memory + AttendTileScratch(task.block_tokens, task.head_dim) - PadRow(task.block_tokens);
+    memory += AttendTileScratch(task.block_tokens, task.head_dim);
+  }
+  buffers.q = memory;
   buffers.scores = buffers.q + static_cast<std::int64_t>(rows) * buffers.q_stride;
-  buffers.factor = buffers.scores + static_cast<std::int64_t>(rows) * buffers.score_stride;
+  buffers.factors = buffers.scores + static_cast<std::int64_t>(rows) * buffers.score_stride;
+  buffers.factor = buffers.factors + buffers.score_stride;
   buffers.base = buffers.factor + rows;
   buffers.weight = buffers.base + rows;
   buffers.q_unit = buffers.weight + rows;
@@ -326,15 +353,60 @@ inline AttendBuffers Divide(const AttendTask& task, int rows) {
   return buffers;
 }
 
-template <class Mode>
+// A tile as its product reads it.
+struct Tile {
+  const float* units = nullptr;
+  int depth = 0;                  // units of a row of A that meet it
+  const float* scales = nullptr;  // [tokens]; of a mode that is kScaled
+};
+
+// K, V and, where the type has them, the scales of the tokens of each, one after the other; `size`:
+// of a tile, in floats.
+inline const float* KeysOf(const SliceView& slice) {
+  return reinterpret_cast<const float*>(slice.data);
+}
+inline const float* ValuesOf(const SliceView& slice, std::int64_t size) {
+  return KeysOf(slice) + size;
+}
+inline const float* KeyScalesOf(const SliceView& slice, std::int64_t size) {
+  return KeysOf(slice) + 2 * size;
+}
+
+// Tiles that a mode's products read as they lie in the slice.
+template <class TheMode>
+struct StoredTiles {
+  using Mode = TheMode;
+  static constexpr bool kMade = false;
+  static constexpr int kPack = Mode::kPack;  // in the slice
+
+  static Tile Keys(const AttendTask& task, const SliceView& slice, std::int64_t size,
+                   int /*tokens*/, const AttendBuffers& /*buffers*/) {
+    return {.units = KeysOf(slice),
+            .depth = task.head_dim / kPack,
+            .scales = Mode::kScaled ? KeyScalesOf(slice, size) : nullptr};
+  }
+  static Tile Values(const AttendTask& task, const SliceView& slice, std::int64_t size, int tokens,
+                     const AttendBuffers& /*buffers*/) {
+    // Integers that were never written are finite, and meet probabilities of zero.
+    return {.units = ValuesOf(slice, size),
+            .depth = Mode::kScaled ? (tokens + kPack - 1) / kPack : tokens / kPack,
+            .scales = Mode::kScaled ? KeyScalesOf(slice, size) + task.block_tokens : nullptr};
+  }
+  // Of a mode that is kScaled: int8.
+  static float LargestQuery(int head_dim) { return LargestShort(head_dim, 127); }
+  static float LargestProbability(int tokens) { return LargestShort(tokens, 127); }
+};
+
+template <class Tiles>
 void PackQueries(const AttendTask& task, const AttendBuffers& buffers) {
+  using Mode = typename Tiles::Mode;
   for (int r = 0; r < task.num_tokens * task.group; ++r) {
     const float* q = task.q + r / task.group * task.row_stride + r % task.group * task.head_dim;
     float* out = buffers.q + static_cast<std::int64_t>(r) * buffers.q_stride;
     Floats to_units = Set(1.0f);
     if constexpr (Mode::kScaled) {
       const float largest = LargestMagnitude(q, task.head_dim);
-      const float limit = Mode::Largest(task.head_dim);
+      const float limit = Tiles::LargestQuery(task.head_dim);
       buffers.q_unit[r] = largest / limit;
       to_units = Set(largest > 0 ? limit / largest : 0.0f);
     }
@@ -346,29 +418,28 @@ void PackQueries(const AttendTask& task, const AttendBuffers& buffers) {
   }
 }
 
-// acc = acc * factor + probabilities V over the first `tokens` tokens.
+// acc = acc * factor + probabilities V over the first `tokens` tokens. next: [next_size].
 template <class Mode>
-void AddValues(const AttendTask& task, const AttendBuffers& buffers, const float* v, int tokens,
-               const float* next) {
-  TileProduct product = {
-      .a = buffers.scores,
-      .a_stride = buffers.score_stride,
-      .b = v,
-      .b_stride = task.head_dim,
-      .depth = Mode::kScaled ? (tokens + Mode::kPack - 1) / Mode::kPack : tokens / Mode::kPack,
-      .c = task.acc,
-      .c_stride = task.head_dim,
-      .rows = task.num_tokens * task.group,
-      .columns = task.head_dim,
-      .factor = buffers.factor,
-      .unit = buffers.p_unit,
-      .next_b = next};
+void AddValues(const AttendTask& task, const AttendBuffers& buffers, const Tile& v, int tokens,
+               const float* next, std::int64_t next_size) {
+  TileProduct product = {.a = buffers.scores,
+                         .a_stride = buffers.score_stride,
+                         .b = v.units,
+                         .b_stride = task.head_dim,
+                         .depth = v.depth,
+                         .c = task.acc,
+                         .c_stride = task.head_dim,
+                         .rows = task.num_tokens * task.group,
+                         .columns = task.head_dim,
+                         .factor = buffers.factor,
+                         .unit = buffers.p_unit,
+                         .next_b = next,
+                         .next_size = next_size};
   Multiply<Mode, true>(product);
-  // Integers that were never written are finite, and meet probabilities of zero.
   if (Mode::kScaled || tokens % Mode::kPack == 0) return;
   // The last unit is half a token that was never written; even times zero it could be a NaN.
   const auto* units = reinterpret_cast<const std::uint16_t*>(
-      v + static_cast<std::int64_t>(product.depth) * task.head_dim);
+      v.units + static_cast<std::int64_t>(product.depth) * task.head_dim);
   auto* clean = reinterpret_cast<std::uint16_t*>(buffers.v_row);
   for (int i = 0; i < task.head_dim; ++i) {
     clean[2 * i] = units[2 * i];
@@ -380,6 +451,21 @@ void AddValues(const AttendTask& task, const AttendBuffers& buffers, const float
   for (int r = 0; r < product.rows; ++r) buffers.factor[r] = 1;
   product.next_b = nullptr;
   Multiply<Mode, true>(product);
+}
+
+// scales: of the tokens' values, positive. A probability of one becomes `largest_a` at most.
+// factors: [padded], room for them.
+inline ValueScales ScaleValues(const float* scales, int tokens, float largest_a, float* factors) {
+  const float largest = LargestMagnitude(scales, tokens);
+  const Floats to_units = Set(largest > 0 ? largest_a / largest : 0.0f);
+  Floats zeros = Zero();
+  for (int t = 0; t < PadRow(tokens); t += kLanes) {
+    const Floats of_tokens = LoadFirst(scales + t, tokens - t, Zero());
+    Store(factors + t, Mul(of_tokens, to_units));
+    zeros = MulAdd(of_tokens, Zero(), zeros);
+  }
+  // Integers would hide a scale that is not finite.
+  return {.factors = factors, .unit = largest / largest_a + ReduceAdd(zeros)};
 }
 
 // Tokens of a slice at or before `position`.
@@ -401,13 +487,15 @@ void Softmax(const AttendTask& task, const AttendBuffers& buffers, const SliceVi
   const auto visible = [&](int r) {
     return VisibleTokens(slice, task.first_position + r / task.group);
   };
-  for (int r = 0; r < rows; ++r) buffers.base[r] = Largest(row(r), visible(r)) * task.scale;
+  for (int r = 0; r < rows; ++r) buffers.base[r] = Largest(row(r), visible(r));
+  const Floats scale = Set(task.scale);
   for (int r = 0; r < rows; r += kLanes) {
     const int count = rows - r;
     // Finite, also where nothing was visible yet: sum and accumulator are zero there.
     const Floats lowest = Set(-3e38f);
     const Floats before = LoadFirst(task.max + r, count, Zero());
-    const Floats here = LoadFirst(buffers.base + r, count, Zero());
+    const Floats largest = LoadFirst(buffers.base + r, count, Zero());
+    const Floats here = Mul(largest, scale);
     const Floats max = Max(here, before);
     const Floats top = Max(max, lowest);
     // Integers are in units of the slice's own largest, so that one far below the others' keeps its
@@ -416,9 +504,9 @@ void Softmax(const AttendTask& task, const AttendBuffers& buffers, const SliceVi
     const Floats weight = Exp(Sub(base, top));
     StoreFirst(task.max + r, count, max);
     StoreFirst(buffers.factor + r, count, Exp(Sub(before, top)));
-    StoreFirst(buffers.base + r, count, base);
+    StoreFirst(buffers.base + r, count, Mode::kScaled ? Max(largest, lowest) : base);
     StoreFirst(buffers.weight + r, count, weight);
-    StoreFirst(buffers.p_unit + r, count, Mul(weight, Set(scales.largest / scales.largest_a)));
+    StoreFirst(buffers.p_unit + r, count, Mul(weight, Set(scales.unit)));
   }
   const int padded = PadRow(tokens);
   for (int r = 0; r < rows; ++r) {
@@ -428,11 +516,12 @@ void Softmax(const AttendTask& task, const AttendBuffers& buffers, const SliceVi
   }
 }
 
-template <class Mode>
+template <class Tiles>
 void Attend(const AttendTask& task) {
+  using Mode = typename Tiles::Mode;
   const int rows = task.num_tokens * task.group;
-  const AttendBuffers buffers = Divide(task, rows);
-  PackQueries<Mode>(task, buffers);
+  const AttendBuffers buffers = Divide(task, rows, Tiles::kMade);
+  PackQueries<Tiles>(task, buffers);
   for (int r = 0; r < rows; ++r) {
     task.max[r] = -__builtin_inff();
     task.sum[r] = 0;
@@ -440,38 +529,34 @@ void Attend(const AttendTask& task) {
   for (std::int64_t i = 0; i < static_cast<std::int64_t>(rows) * task.head_dim; ++i) {
     task.acc[i] = 0;
   }
-  const std::int64_t tile =
-      static_cast<std::int64_t>(task.head_dim) * task.block_tokens / Mode::kPack;
+  const std::int64_t size =
+      static_cast<std::int64_t>(task.head_dim) * task.block_tokens / Tiles::kPack;
   for (std::int64_t s = 0; s < task.num_slices; ++s) {
     const SliceView& slice = task.slices[s];
     const int tokens = VisibleTokens(slice, task.first_position + task.num_tokens - 1);
     if (tokens == 0) continue;
-    const auto* k = reinterpret_cast<const float*>(slice.data);
-    const float* v = k + tile;
-    ValueScales v_scales;
-    const float* k_scales = nullptr;
-    if constexpr (Mode::kScaled) {
-      k_scales = v + tile;
-      v_scales.of_tokens = k_scales + task.block_tokens;
-      v_scales.largest = LargestMagnitude(v_scales.of_tokens, tokens);
-      if (v_scales.largest == 0) v_scales.largest = 1;
-      v_scales.largest_a = Mode::Largest(tokens);
-    }
-    const std::byte* next = s + 1 < task.num_slices ? task.slices[s + 1].data : task.next;
+    const Tile k = Tiles::Keys(task, slice, size, tokens, buffers);
     Multiply<Mode, false>({.a = buffers.q,
                            .a_stride = buffers.q_stride,
-                           .b = k,
+                           .b = k.units,
                            .b_stride = task.block_tokens,
-                           .depth = task.head_dim / Mode::kPack,
+                           .depth = k.depth,
                            .c = buffers.scores,
                            .c_stride = buffers.score_stride,
                            .rows = rows,
                            .columns = tokens,
                            .unit = buffers.q_unit,
-                           .scales = k_scales,
-                           .next_b = v});
+                           .scales = k.scales,
+                           .next_b = ValuesOf(slice, size),
+                           .next_size = size});
+    const Tile v = Tiles::Values(task, slice, size, tokens, buffers);
+    ValueScales v_scales;
+    if constexpr (Mode::kScaled) {
+      v_scales = ScaleValues(v.scales, tokens, Tiles::LargestProbability(tokens), buffers.factors);
+    }
     Softmax<Mode>(task, buffers, slice, tokens, v_scales);
-    AddValues<Mode>(task, buffers, v, tokens, reinterpret_cast<const float*>(next));
+    const std::byte* next = s + 1 < task.num_slices ? task.slices[s + 1].data : task.next;
+    AddValues<Mode>(task, buffers, v, tokens, reinterpret_cast<const float*>(next), size);
   }
 }
 

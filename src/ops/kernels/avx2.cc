@@ -9,13 +9,16 @@
 #include "ops/kernels/product.inl.h"
 #include "ops/kernels/retrieval.inl.h"
 #include "ops/kernels/rows.inl.h"
+#include "ops/kernels/short_tiles.inl.h"
 
 namespace esa {
 
 constinit const Kernels kAvx2Kernels = {
-    .attend_bf16 = Attend<WidenedBf16Mode>,
-    .attend_f32 = Attend<F32Mode>,
-    .attend_int8 = Attend<Int8Mode>,
+    .attend_bf16 = Attend<StoredTiles<WidenedBf16Mode>>,
+    .attend_f32 = Attend<StoredTiles<F32Mode>>,
+    .attend_int8 = Attend<StoredTiles<Int8Mode>>,
+    .attend_rows_bf16 = Attend<RoundedBf16Tiles>,
+    .attend_rows_int8 = Attend<WidenedInt8Tiles>,
     .product_bf16 = MultiplyRows<WeightBf16>,
     .product_f16 = MultiplyRows<WeightF16>,
     .product_f32 = MultiplyRows<WeightF32>,

@@ -5,6 +5,7 @@
 #include "ops/kernels/attention.inl.h"
 #include "ops/kernels/panel_blocks.inl.h"
 #include "ops/kernels/panels.inl.h"
+#include "ops/kernels/short_tiles.inl.h"
 
 namespace esa {
 namespace {
@@ -55,7 +56,8 @@ void ProductInt4Avx512Vnni(const PanelProductTask& task) { MultiplyPanels<Int4Pa
 void BlockInt8Avx512Vnni(const PanelProductTask& task) { MultiplyPanelBlock<false>(task); }
 void BlockInt4Avx512Vnni(const PanelProductTask& task) { MultiplyPanelBlock<true>(task); }
 
-void AttendInt8Avx512Vnni(const AttendTask& task) { Attend<Int8Mode>(task); }
-void AttendBf16Avx512Bf16(const AttendTask& task) { Attend<DotBf16Mode>(task); }
+void AttendInt8Avx512Vnni(const AttendTask& task) { Attend<StoredTiles<Int8Mode>>(task); }
+void AttendRowsInt8Avx512Vnni(const AttendTask& task) { Attend<WidenedInt8Tiles>(task); }
+void AttendBf16Avx512Bf16(const AttendTask& task) { Attend<StoredTiles<DotBf16Mode>>(task); }
 
 }  // namespace esa

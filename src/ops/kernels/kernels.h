@@ -45,11 +45,22 @@ struct AttendTask {
 
 inline constexpr int kRowPadding = 32;  // values; at least two vectors of every instruction set
 
-// Values of scratch for `rows` query rows: queries, scores (then probabilities), five factors and
-// one row of the V tile.
+// Values of scratch for `rows` query rows: queries, scores (then probabilities), five factors; a
+// factor for each token and one row of the V tile.
 inline std::int64_t AttendScratch(int block_tokens, int head_dim, std::int64_t rows) {
-  return rows * (block_tokens + head_dim + 2 * kRowPadding + 5) + 2 * (head_dim + kRowPadding);
+  return rows * (block_tokens + head_dim + 2 * kRowPadding + 5) + block_tokens + head_dim +
+         2 * kRowPadding;
 }
+
+// Of a tile in another form and its tokens' scales, for kernels that are for many rows. Static:
+// each source has to keep its own code.
+static inline std::int64_t AttendTileScratch(int block_tokens, int head_dim) {
+  const std::int64_t units = std::int64_t{block_tokens} * head_dim / 2;
+  return (units + block_tokens + 2 * kRowPadding) / kRowPadding * kRowPadding;
+}
+
+// Tokens of a block beyond which their probabilities would have too few bits in a sum of products.
+inline constexpr int kAttendRowsTokens = 256;
 
 // y[i, n] = dot(x[i], w[n]) + bias[n] for the weight rows n in [row_begin, row_end).
 struct ProductTask {
@@ -166,6 +177,10 @@ struct Kernels {
   void (*attend_bf16)(const AttendTask&);
   void (*attend_f32)(const AttendTask&);
   void (*attend_int8)(const AttendTask&);
+  // The same of many query rows, at most kAttendRowsTokens tokens a block, with room for
+  // AttendTileScratch() more of scratch; null: there are none.
+  void (*attend_rows_bf16)(const AttendTask&);
+  void (*attend_rows_int8)(const AttendTask&);
   void (*product_bf16)(const ProductTask&);
   void (*product_f16)(const ProductTask&);
   void (*product_f32)(const ProductTask&);
@@ -221,6 +236,7 @@ void ProductInt4Avx512Vnni(const PanelProductTask& task);
 void BlockInt8Avx512Vnni(const PanelProductTask& task);
 void BlockInt4Avx512Vnni(const PanelProductTask& task);
 void AttendInt8Avx512Vnni(const AttendTask& task);
+void AttendRowsInt8Avx512Vnni(const AttendTask& task);
 void CodeMatchesAvx512Popcount(const CodeMatchTask& task);
 #endif
 

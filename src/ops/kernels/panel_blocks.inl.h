@@ -12,7 +12,7 @@ namespace esa {
 namespace {
 
 inline constexpr std::int64_t kBlockGroups = 16;  // at a time: a tile of AVX2 then takes 16 KiB
-inline constexpr int kTileVectors = kWideVectors;
+inline constexpr int kTileVectors = kWideIntVectors;
 inline constexpr std::int64_t kPanelsPerVector = kLanes / kPanelRows;
 inline constexpr std::int64_t kTilePanels = kTileVectors * kPanelsPerVector;
 
@@ -210,8 +210,8 @@ void MultiplyPanelBlock(const PanelProductTask& task) {
       block.count =
           (task.panel_end * kPanelRows < task.rows ? task.panel_end * kPanelRows : task.rows) -
           block.n;
-      for (std::int64_t row = 0; row < task.m; row += kWideRows) {
-        MultiplyAtMostRows<Steps, kWideRows>(block, row);
+      for (std::int64_t row = 0; row < task.m; row += kWideIntRows) {
+        MultiplyAtMostRows<Steps, kWideIntRows>(block, row);
       }
     }
   }

@@ -20,6 +20,11 @@ inline constexpr int kWideVectors = 2;
 inline constexpr int kTallRows = 4;
 inline constexpr int kTallVectors = 2;
 inline constexpr int kMaxSums = 12;
+// Of sums of integers: a product and an addition take a register more between them.
+inline constexpr int kWideIntRows = 5;
+inline constexpr int kWideIntVectors = 2;
+inline constexpr int kTallIntRows = 8;
+inline constexpr int kTallIntVectors = 1;
 
 inline __m256i FirstLanes(std::int64_t count) {
   const int lanes = count >= kLanes ? kLanes : count <= 0 ? 0 : static_cast<int>(count);
@@ -162,11 +167,25 @@ inline Ints AddProducts(Ints a, Ints b, Ints sums) {
 inline Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 inline Floats FloatsFromInts(Ints x) { return _mm256_cvtepi32_ps(x); }
 inline Ints BitsOf(Floats x) { return _mm256_castps_si256(x); }
+inline Floats FloatsOf(Ints bits) { return _mm256_castsi256_ps(bits); }
 // Of pairs of signed bytes, as 16 bits: the one at the lower address, the one at the higher.
 inline Ints EvenBytes(Floats units) {
   return _mm256_srai_epi16(_mm256_slli_epi16(_mm256_castps_si256(units), 8), 8);
 }
 inline Ints OddBytes(Floats units) { return _mm256_srai_epi16(_mm256_castps_si256(units), 8); }
+// Of fours of signed bytes, as 16 bits: the first two, the last two.
+inline Floats WidenedBytes(Floats units, __m128i upper_halves) {
+  const Ints order = _mm256_broadcastsi128_si256(upper_halves);
+  return FloatsOf(_mm256_srai_epi16(_mm256_shuffle_epi8(BitsOf(units), order), 8));
+}
+inline Floats FirstBytes(Floats units) {
+  return WidenedBytes(units,
+                      _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13));
+}
+inline Floats LastBytes(Floats units) {
+  return WidenedBytes(units,
+                      _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15));
+}
 // Integers of 16 bits, of each four the first, the third, the second and the fourth.
 inline Ints EvenOddShorts(Ints x) {
   return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(x, 0xd8), 0xd8);
@@ -177,6 +196,34 @@ inline void StoreEvenOddInt16(float* p, Floats x0, Floats x1) {
   const Ints halves = _mm256_packs_epi32(_mm256_cvtps_epi32(x0), _mm256_cvtps_epi32(x1));
   const Ints ordered = _mm256_permute4x64_epi64(halves, 0xd8);
   StoreShorts(p, EvenOddShorts(ordered));
+}
+inline void StoreInt16(float* p, Floats x0, Floats x1) {
+  const Ints halves = _mm256_packs_epi32(_mm256_cvtps_epi32(x0), _mm256_cvtps_epi32(x1));
+  StoreShorts(p, _mm256_permute4x64_epi64(halves, 0xd8));
+}
+// Whole numbers as 16 bits, lane by lane in pairs; what is no number or too large for 32 bits: 0.
+inline Floats PairsOfShorts(Floats lower, Floats upper) {
+  return FloatsOf(_mm256_blend_epi16(_mm256_cvtps_epi32(lower),
+                                     _mm256_slli_epi32(_mm256_cvtps_epi32(upper), 16), 0xaa));
+}
+// The larger magnitudes of bf16, of which a NaN is the largest.
+inline Ints MaxMagnitudes(Ints magnitudes, Floats pairs) {
+  const Ints without_sign = _mm256_and_si256(BitsOf(pairs), _mm256_set1_epi16(0x7fff));
+  return _mm256_max_epu16(magnitudes, without_sign);
+}
+// Of magnitudes: the larger of each pair; the largest of the lower ones and that of the upper.
+inline Floats LargerOfBf16(Ints magnitudes) {
+  const Ints larger = _mm256_max_epu16(magnitudes, _mm256_srli_epi32(magnitudes, 16));
+  return FloatsOf(_mm256_slli_epi32(larger, 16));
+}
+inline void LargestOfBf16(Ints magnitudes, float* two) {
+  __m128i top =
+      _mm_max_epu16(_mm256_castsi256_si128(magnitudes), _mm256_extracti128_si256(magnitudes, 1));
+  top = _mm_max_epu16(top, _mm_unpackhi_epi64(top, top));
+  top = _mm_max_epu16(top, _mm_shuffle_epi32(top, 1));
+  const auto pair = static_cast<std::uint32_t>(_mm_cvtsi128_si32(top));
+  const std::uint32_t bits[2] = {pair << 16, pair & 0xffff0000u};
+  __builtin_memcpy(two, bits, sizeof(bits));
 }
 inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
   const Ints all = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));

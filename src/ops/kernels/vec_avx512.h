@@ -22,6 +22,11 @@ inline constexpr int kWideVectors = 4;
 inline constexpr int kTallRows = 8;
 inline constexpr int kTallVectors = 2;
 inline constexpr int kMaxSums = 24;
+// Of sums of integers.
+inline constexpr int kWideIntRows = kWideRows;
+inline constexpr int kWideIntVectors = kWideVectors;
+inline constexpr int kTallIntRows = kTallRows;
+inline constexpr int kTallIntVectors = kTallVectors;
 
 inline __mmask16 FirstLanes(std::int64_t count) {
   if (count >= kLanes) return 0xffff;
@@ -146,22 +151,61 @@ inline Ints AddProducts(Ints a, Ints b, Ints sums) {
 inline Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 inline Floats FloatsFromInts(Ints x) { return _mm512_cvtepi32_ps(x); }
 inline Ints BitsOf(Floats x) { return _mm512_castps_si512(x); }
+inline Floats FloatsOf(Ints bits) { return _mm512_castsi512_ps(bits); }
 // Of pairs of signed bytes, as 16 bits: the one at the lower address, the one at the higher.
 inline Ints EvenBytes(Floats units) {
   return _mm512_srai_epi16(_mm512_slli_epi16(_mm512_castps_si512(units), 8), 8);
 }
 inline Ints OddBytes(Floats units) { return _mm512_srai_epi16(_mm512_castps_si512(units), 8); }
+// Of fours of signed bytes, as 16 bits: the first two, the last two.
+inline Floats WidenedBytes(Floats units, __m128i upper_halves) {
+  const Ints order = _mm512_broadcast_i32x4(upper_halves);
+  return FloatsOf(_mm512_srai_epi16(_mm512_shuffle_epi8(BitsOf(units), order), 8));
+}
+inline Floats FirstBytes(Floats units) {
+  return WidenedBytes(units,
+                      _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13));
+}
+inline Floats LastBytes(Floats units) {
+  return WidenedBytes(units,
+                      _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15));
+}
 // Integers of 16 bits, of each four the first, the third, the second and the fourth.
 inline Ints EvenOddShorts(Ints x) {
   return _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(x, 0xd8), 0xd8);
 }
 inline void StoreShorts(float* p, Ints x) { _mm512_storeu_si512(p, x); }
-// Whole numbers as 16 bits, in that order.
-inline void StoreEvenOddInt16(float* p, Floats x0, Floats x1) {
+inline Ints ShortsOf(Floats x0, Floats x1) {
   const __m256i lower = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x0));
   const __m256i upper = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x1));
-  const Ints ordered = _mm512_inserti64x4(_mm512_castsi256_si512(lower), upper, 1);
-  StoreShorts(p, EvenOddShorts(ordered));
+  return _mm512_inserti64x4(_mm512_castsi256_si512(lower), upper, 1);
+}
+// Whole numbers as 16 bits, in that order.
+inline void StoreEvenOddInt16(float* p, Floats x0, Floats x1) {
+  StoreShorts(p, EvenOddShorts(ShortsOf(x0, x1)));
+}
+inline void StoreInt16(float* p, Floats x0, Floats x1) { StoreShorts(p, ShortsOf(x0, x1)); }
+// Whole numbers as 16 bits, lane by lane in pairs; what is no number or too large for 32 bits: 0.
+inline Floats PairsOfShorts(Floats lower, Floats upper) {
+  return FloatsOf(_mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_cvtps_epi32(lower),
+                                          _mm512_slli_epi32(_mm512_cvtps_epi32(upper), 16)));
+}
+// The larger magnitudes of bf16, of which a NaN is the largest.
+inline Ints MaxMagnitudes(Ints magnitudes, Floats pairs) {
+  const Ints without_sign = _mm512_and_si512(BitsOf(pairs), _mm512_set1_epi16(0x7fff));
+  return _mm512_max_epu16(magnitudes, without_sign);
+}
+// Of magnitudes: the larger of each pair; the largest of the lower ones and that of the upper.
+inline Floats LargerOfBf16(Ints magnitudes) {
+  const Ints larger = _mm512_max_epu16(magnitudes, _mm512_srli_epi32(magnitudes, 16));
+  return FloatsOf(_mm512_slli_epi32(larger, 16));
+}
+inline void LargestOfBf16(Ints magnitudes, float* two) {
+  const std::uint32_t bits[2] = {
+      _mm512_reduce_max_epu32(_mm512_slli_epi32(magnitudes, 16)),
+      _mm512_reduce_max_epu32(magnitudes) & 0xffff0000u,
+  };
+  __builtin_memcpy(two, bits, sizeof(bits));
 }
 inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
   const Ints ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));

@@ -33,6 +33,10 @@ inline constexpr int kWideVectors = 2;
 inline constexpr int kTallRows = 4;
 inline constexpr int kTallVectors = 2;
 inline constexpr int kMaxSums = 12;
+inline constexpr int kWideIntRows = 4;
+inline constexpr int kWideIntVectors = 2;
+inline constexpr int kTallIntRows = 4;
+inline constexpr int kTallIntVectors = 2;
 
 inline Floats Zero() { return {hn::Zero(FloatTag())}; }
 inline Floats Set(float x) { return {hn::Set(FloatTag(), x)}; }

@@ -11,9 +11,9 @@
 namespace esa {
 
 void TakeVector128Kernels(Kernels* kernels) {
-  kernels->attend_bf16 = Attend<WidenedBf16Mode>;
-  kernels->attend_f32 = Attend<F32Mode>;
-  kernels->attend_int8 = Attend<Int8Mode>;
+  kernels->attend_bf16 = Attend<StoredTiles<WidenedBf16Mode>>;
+  kernels->attend_f32 = Attend<StoredTiles<F32Mode>>;
+  kernels->attend_int8 = Attend<StoredTiles<Int8Mode>>;
   kernels->product_bf16 = MultiplyRows<WeightBf16>;
   kernels->product_f16 = MultiplyRows<WeightF16>;
   kernels->product_f32 = MultiplyRows<WeightF32>;
