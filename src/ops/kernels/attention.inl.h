@@ -280,6 +280,18 @@ inline Floats Exponent(Floats score, Floats factor, Floats base, Floats shift) {
   return Mode::kScaled ? Mul(Sub(score, base), factor) : MulAdd(score, factor, shift);
 }
 
+// Two vectors of probabilities into A's format; returns their sum and `total`.
+template <class Mode>
+inline Floats PackAndAdd(float* row, int at, Floats p0, Floats p1, const float* factors,
+                         Floats total) {
+  if constexpr (Mode::kScaled) {
+    Mode::Pack(row, at, Mul(p0, Load(factors + at)), Mul(p1, Load(factors + at + kLanes)));
+    return Add(total, Add(p0, p1));
+  } else {
+    return Mode::PackAndAdd(row, at, p0, p1, total);
+  }
+}
+
 // Scores [padded] of one row, of which the first `visible` count, to probabilities
 // exp(scale * score - base), of a mode that is kScaled exp(scale * (score - base)), in A's format,
 // in place, zero beyond `visible`. Returns their sum.
@@ -291,22 +303,17 @@ float Probabilities(float* row, int visible, int padded, float scale, float base
   const Floats top = Set(base);
   const Floats shift = Set(-base * kLog2E);
   Floats total = Zero();
-  const auto step = [&](int t, auto keep) {
-    const Floats p0 = keep(Exp2(Exponent<Mode>(Load(row + t), factor, top, shift)), t);
-    const Floats p1 =
-        keep(Exp2(Exponent<Mode>(Load(row + t + kLanes), factor, top, shift)), t + kLanes);
-    if constexpr (Mode::kScaled) {
-      total = Add(total, Add(p0, p1));
-      const float* factors = scales.factors + t;
-      Mode::Pack(row, t, Mul(p0, Load(factors)), Mul(p1, Load(factors + kLanes)));
-    } else {
-      total = Mode::PackAndAdd(row, t, p0, p1, total);
-    }
-  };
   int t = 0;
-  for (; t + kStep <= visible; t += kStep) step(t, [](Floats p, int) { return p; });
+  for (; t + kStep <= visible; t += kStep) {
+    const Floats p0 = Exp2(Exponent<Mode>(Load(row + t), factor, top, shift));
+    const Floats p1 = Exp2(Exponent<Mode>(Load(row + t + kLanes), factor, top, shift));
+    total = PackAndAdd<Mode>(row, t, p0, p1, scales.factors, total);
+  }
   for (; t < padded; t += kStep) {
-    step(t, [=](Floats p, int at) { return KeepFirst(p, visible - at); });
+    const Floats p0 = Exp2(Exponent<Mode>(Load(row + t), factor, top, shift));
+    const Floats p1 = Exp2(Exponent<Mode>(Load(row + t + kLanes), factor, top, shift));
+    total = PackAndAdd<Mode>(row, t, KeepFirst(p0, visible - t),
+                             KeepFirst(p1, visible - t - kLanes), scales.factors, total);
   }
   return ReduceAdd(total);
 }
