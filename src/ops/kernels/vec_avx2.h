@@ -217,13 +217,9 @@ inline Floats LargerOfBf16(Ints magnitudes) {
   return FloatsOf(_mm256_slli_epi32(larger, 16));
 }
 inline void LargestOfBf16(Ints magnitudes, float* two) {
-  __m128i top =
-      _mm_max_epu16(_mm256_castsi256_si128(magnitudes), _mm256_extracti128_si256(magnitudes, 1));
-  top = _mm_max_epu16(top, _mm_unpackhi_epi64(top, top));
-  top = _mm_max_epu16(top, _mm_shuffle_epi32(top, 1));
-  const auto pair = static_cast<std::uint32_t>(_mm_cvtsi128_si32(top));
-  const std::uint32_t bits[2] = {pair << 16, pair & 0xffff0000u};
-  __builtin_memcpy(two, bits, sizeof(bits));
+  LargestOfFourPairs(
+      _mm_max_epu16(_mm256_castsi256_si128(magnitudes), _mm256_extracti128_si256(magnitudes, 1)),
+      two);
 }
 inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
   const Ints all = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));

@@ -201,11 +201,10 @@ inline Floats LargerOfBf16(Ints magnitudes) {
   return FloatsOf(_mm512_slli_epi32(larger, 16));
 }
 inline void LargestOfBf16(Ints magnitudes, float* two) {
-  const std::uint32_t bits[2] = {
-      _mm512_reduce_max_epu32(_mm512_slli_epi32(magnitudes, 16)),
-      _mm512_reduce_max_epu32(magnitudes) & 0xffff0000u,
-  };
-  __builtin_memcpy(two, bits, sizeof(bits));
+  const __m256i half = _mm256_max_epu16(_mm512_castsi512_si256(magnitudes),
+                                        _mm512_extracti32x8_epi32(magnitudes, 1));
+  LargestOfFourPairs(_mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)),
+                     two);
 }
 inline __m128 ReduceAdd4(Ints a, Ints b, Ints c, Ints d) {
   const Ints ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));

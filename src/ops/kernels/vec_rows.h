@@ -34,5 +34,14 @@ inline __m128 FourFromInt8(const std::int8_t* p) {
   return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(bytes)));
 }
 
+// Of pairs of bf16 without signs: the largest of the lower ones, that of the upper ones.
+inline void LargestOfFourPairs(__m128i pairs, float* two) {
+  __m128i top = _mm_max_epu16(pairs, _mm_unpackhi_epi64(pairs, pairs));
+  top = _mm_max_epu16(top, _mm_shuffle_epi32(top, 1));
+  const auto pair = static_cast<std::uint32_t>(_mm_cvtsi128_si32(top));
+  const std::uint32_t bits[2] = {pair << 16, pair & 0xffff0000u};
+  __builtin_memcpy(two, bits, sizeof(bits));
+}
+
 }  // namespace
 }  // namespace esa
