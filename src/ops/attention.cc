@@ -14,8 +14,9 @@
 namespace esa {
 namespace {
 
-// Query rows of a prefill tile: enough to use a slice often once it is in the cache, few enough
-// that their queries, scores and output (about 1.5 KiB a row at 128 dimensions) stay there too.
+// Query rows of a prefill tile: enough to use a slice often once it is in the cache and in the form
+// that its products read, few enough that their queries, scores and output (about 1.5 KiB a row at
+// 128 dimensions) stay in the second level of caches.
 constexpr int kPrefillTileRows = 192;
 
 // The state of `rows` query rows: max [rows], sum [rows], acc [rows, head_dim].
@@ -103,15 +104,13 @@ float MergeRow(const float* states, std::int64_t num_states, int rows, int row, 
 struct PrefillTile {
   const PrefillAttentionItem* item;
   std::int64_t first_row;
+  int num_tokens;
 };
 
-void AttendTile(const SliceLayout& layout, const PrefillTile& tile, int tile_tokens, int group,
-                float scale) {
+void AttendTile(const SliceLayout& layout, const PrefillTile& tile, int group, float scale) {
   thread_local Scratch scratch;
   const PrefillAttentionItem& item = *tile.item;
-  const auto tokens =
-      static_cast<int>(std::min<std::int64_t>(tile_tokens, item.num_rows - tile.first_row));
-  const int rows = tokens * group;
+  const int rows = tile.num_tokens * group;
   const auto attend_rows = RowsKernel(layout);
   const std::int64_t work =
       AttendScratch(layout.block_tokens, layout.head_dim, rows) +
@@ -124,7 +123,7 @@ void AttendTile(const SliceLayout& layout, const PrefillTile& tile, int tile_tok
                      .num_slices = static_cast<std::int64_t>(item.slices.size()),
                      .q = item.q + tile.first_row * item.row_stride,
                      .row_stride = item.row_stride,
-                     .num_tokens = tokens,
+                     .num_tokens = tile.num_tokens,
                      .group = group,
                      .first_position = item.first_position + tile.first_row,
                      .scale = scale,
@@ -201,18 +200,22 @@ void PrefillAttention(const SliceLayout& layout, std::span<const PrefillAttentio
                       int group, float scale) {
   thread_local std::vector<PrefillTile> kept_tiles;
   std::vector<PrefillTile>& tiles = kept_tiles;
-  const int tile_tokens = std::max(1, kPrefillTileRows / group);
+  const std::int64_t most_tokens = std::max(1, kPrefillTileRows / group);
   tiles.clear();
   for (const PrefillAttentionItem& item : items) {
-    for (std::int64_t row = 0; row < item.num_rows; row += tile_tokens) {
-      tiles.push_back({&item, row});
+    // Alike: a small one at the end would bring slices into another form for few rows.
+    const std::int64_t count = (item.num_rows + most_tokens - 1) / most_tokens;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t row = item.num_rows * i / count;
+      const std::int64_t end = item.num_rows * (i + 1) / count;
+      tiles.push_back({&item, row, static_cast<int>(end - row)});
     }
   }
   // The last tiles see the most tokens: they start first so that none is left alone at the end.
   const auto num_tiles = static_cast<std::int64_t>(tiles.size());
 #pragma omp parallel for schedule(dynamic) if (num_tiles > 1)
   for (std::int64_t t = num_tiles - 1; t >= 0; --t) {
-    AttendTile(layout, tiles[static_cast<std::size_t>(t)], tile_tokens, group, scale);
+    AttendTile(layout, tiles[static_cast<std::size_t>(t)], group, scale);
   }
 }
 

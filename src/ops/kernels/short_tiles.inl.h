@@ -1,11 +1,11 @@
-// Tiles brought to integers of 16 bits, for query rows that are many: a core adds up products of
-// these half as fast again as those of f32, or twice as fast, and bringing a tile into another form
-// costs as much as a dozen rows. Include after attention.inl.h.
+// Tiles brought to integers of 16 bits, for query rows that are many: a core with AVX2 adds up
+// products of these half as fast again as those of f32, and bringing a tile into this form costs as
+// much as a dozen rows. Include after attention.inl.h.
 //
 // A token's K is in units of its scale, which its score is multiplied by, and its V likewise, whose
 // scale its probability is multiplied by. int8 has these scales, and its integers are only widened.
-// Those of bf16 are made: the largest magnitude of a token's values, or pairs of them, is as many
-// units as leave its sums of products within 32 bits, finer than bf16 for values near it.
+// Those of bf16 are made, so that the token's largest magnitude is as many units as leave its sums
+// of products within 32 bits. What is not finite makes a scale that is not.
 #pragma once
 
 #include "ops/kernels/attention.inl.h"

@@ -1,4 +1,5 @@
-// Vectors of eight rows, a lane each, for panels of weights; for sources compiled for AVX2 or more.
+// Vectors of eight rows, a lane each, for panels of weights, and what else the wrappers share; for
+// sources compiled for AVX2 or more.
 #pragma once
 
 #include <immintrin.h>
