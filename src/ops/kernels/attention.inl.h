@@ -74,13 +74,9 @@ struct WidenedBf16Mode : F32Mode {
   }
 };
 
-// int8 tiles: A is integers of 16 bits in units of its row's, products are summed as integers. A
-// unit of A is the values that meet the even bytes of B's unit, then those that meet the odd ones.
-struct Int8Mode {
+// A and B are integers of 16 bits, A in units of its row's; products are summed as integers.
+struct IntMode {
   using Shapes = IntShapes;
-  static constexpr int kPack = 4;
-  static constexpr int kUnitFloats = 2;
-  static constexpr int kTerms = 2;
   static constexpr bool kScaled = true;
   using Sum = Ints;
   static Sum ZeroSum() { return ZeroInts(); }
@@ -90,12 +86,20 @@ struct Int8Mode {
   static Ints A(const float* a) {
     return BitsOf(Set(a[kTerm]));
   }
+  static Sum Dot(Ints a, Ints b, Sum sum) { return AddProducts(a, b, sum); }
+};
+
+// int8 tiles. A unit of A is the values that meet the even bytes of B's unit, then those that meet
+// the odd ones.
+struct Int8Mode : IntMode {
+  static constexpr int kPack = 4;
+  static constexpr int kUnitFloats = 2;
+  static constexpr int kTerms = 2;
   template <int kTerm>
   static Ints B(Floats units) {
     return kTerm == 0 ? EvenBytes(units) : OddBytes(units);
   }
-  static Sum Dot(Ints a, Ints b, Sum sum) { return AddProducts(a, b, sum); }
-  // x0, x1: whole numbers of at most Largest().
+  // x0, x1: whole numbers that fit.
   static void Pack(float* row, int at, Floats x0, Floats x1) {
     StoreEvenOddInt16(row + at / 2, x0, x1);
   }

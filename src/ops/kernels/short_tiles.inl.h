@@ -21,26 +21,25 @@ inline void StoreSome(float* p, int count, Floats x) {
   count >= kLanes ? Store(p, x) : StoreFirst(p, count, x);
 }
 
-// A unit is two integers of 16 bits.
-struct ShortMode {
-  using Shapes = IntShapes;
+// Of fours of signed bytes, as 16 bits: the first two, the last two.
+inline Floats FirstBytes(Floats units) {
+  return WidenedBytes(units,
+                      _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13));
+}
+inline Floats LastBytes(Floats units) {
+  return WidenedBytes(units,
+                      _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15));
+}
+
+// A unit is two integers of 16 bits, as they lie.
+struct ShortMode : IntMode {
   static constexpr int kPack = 2;
   static constexpr int kUnitFloats = 1;
   static constexpr int kTerms = 1;
-  static constexpr bool kScaled = true;
-  using Sum = Ints;
-  static Sum ZeroSum() { return ZeroInts(); }
-  static Sum AddSums(Sum a, Sum b) { return AddInts(a, b); }
-  static Floats ToFloats(Sum sum) { return FloatsFromInts(sum); }
-  template <int kTerm>
-  static Ints A(const float* a) {
-    return BitsOf(Set(*a));
-  }
   template <int kTerm>
   static Ints B(Floats units) {
     return BitsOf(units);
   }
-  static Sum Dot(Ints a, Ints b, Sum sum) { return AddProducts(a, b, sum); }
   // x0, x1: whole numbers that fit.
   static void Pack(float* row, int at, Floats x0, Floats x1) { StoreInt16(row + at / 2, x0, x1); }
 };

@@ -157,18 +157,11 @@ inline Ints EvenBytes(Floats units) {
   return _mm512_srai_epi16(_mm512_slli_epi16(_mm512_castps_si512(units), 8), 8);
 }
 inline Ints OddBytes(Floats units) { return _mm512_srai_epi16(_mm512_castps_si512(units), 8); }
-// Of fours of signed bytes, as 16 bits: the first two, the last two.
+// The bytes of 16 that `upper_halves` names, as signed ones into the upper halves of 16 bits, are
+// widened to these; it names none for the lower halves.
 inline Floats WidenedBytes(Floats units, __m128i upper_halves) {
   const Ints order = _mm512_broadcast_i32x4(upper_halves);
   return FloatsOf(_mm512_srai_epi16(_mm512_shuffle_epi8(BitsOf(units), order), 8));
-}
-inline Floats FirstBytes(Floats units) {
-  return WidenedBytes(units,
-                      _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13));
-}
-inline Floats LastBytes(Floats units) {
-  return WidenedBytes(units,
-                      _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15));
 }
 // Integers of 16 bits, of each four the first, the third, the second and the fourth.
 inline Ints EvenOddShorts(Ints x) {
