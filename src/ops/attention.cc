@@ -28,24 +28,29 @@ void SetState(float* state, int rows, AttendTask* task) {
   task->acc = state + 2 * rows;
 }
 
-void Attend(const SliceLayout& layout, const AttendTask& task) {
+using AttendKernel = void (*)(const AttendTask&);
+
+AttendKernel KernelFor(const SliceLayout& layout) {
   const Kernels& kernels = CurrentKernels();
   switch (layout.dtype) {
     case KvDtype::kBf16:
-      return kernels.attend_bf16(task);
+      return kernels.attend_bf16;
     case KvDtype::kF32:
-      return kernels.attend_f32(task);
+      return kernels.attend_f32;
     case KvDtype::kInt8:
-      return kernels.attend_int8(task);
+      return kernels.attend_int8;
   }
+  ESA_CHECK(false);
 }
 
-// The kernel for many rows, or null.
-void (*RowsKernel(const SliceLayout& layout))(const AttendTask&) {
-  if (layout.block_tokens > kAttendRowsTokens) return nullptr;
+// The one for many rows where there is one. Needs AttendTileScratch() beside AttendScratch().
+AttendKernel RowsKernelFor(const SliceLayout& layout) {
   const Kernels& kernels = CurrentKernels();
-  if (layout.dtype == KvDtype::kBf16) return kernels.attend_rows_bf16;
-  return layout.dtype == KvDtype::kInt8 ? kernels.attend_rows_int8 : nullptr;
+  AttendKernel kernel = nullptr;
+  if (layout.dtype == KvDtype::kBf16) kernel = kernels.attend_rows_bf16;
+  if (layout.dtype == KvDtype::kInt8) kernel = kernels.attend_rows_int8;
+  const bool fits = layout.block_tokens <= kAttendRowsTokens;
+  return kernel != nullptr && fits ? kernel : KernelFor(layout);
 }
 
 struct DecodePart {
@@ -75,7 +80,7 @@ void AttendPart(const SliceLayout& layout, const DecodePart& part, const DecodeP
                      .scratch = scratch.Floats(static_cast<std::size_t>(
                          AttendScratch(layout.block_tokens, layout.head_dim, group)))};
   SetState(state, group, &task);
-  Attend(layout, task);
+  KernelFor(layout)(task);
 }
 
 // One row's output from the states of its parts, in their order; zero where nothing was attended.
@@ -111,10 +116,8 @@ void AttendTile(const SliceLayout& layout, const PrefillTile& tile, int group, f
   thread_local Scratch scratch;
   const PrefillAttentionItem& item = *tile.item;
   const int rows = tile.num_tokens * group;
-  const auto attend_rows = RowsKernel(layout);
-  const std::int64_t work =
-      AttendScratch(layout.block_tokens, layout.head_dim, rows) +
-      (attend_rows != nullptr ? AttendTileScratch(layout.block_tokens, layout.head_dim) : 0);
+  const std::int64_t work = AttendScratch(layout.block_tokens, layout.head_dim, rows) +
+                            AttendTileScratch(layout.block_tokens, layout.head_dim);
   float* memory =
       scratch.Floats(static_cast<std::size_t>(work + StateFloats(layout.head_dim, rows)));
   AttendTask task = {.block_tokens = layout.block_tokens,
@@ -129,7 +132,7 @@ void AttendTile(const SliceLayout& layout, const PrefillTile& tile, int group, f
                      .scale = scale,
                      .scratch = memory};
   SetState(memory + work, rows, &task);
-  attend_rows != nullptr ? attend_rows(task) : Attend(layout, task);
+  RowsKernelFor(layout)(task);
   for (int r = 0; r < rows; ++r) {
     float* out = item.out + (tile.first_row + r / group) * item.row_stride +
                  static_cast<std::int64_t>(r % group) * layout.head_dim;

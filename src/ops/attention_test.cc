@@ -293,7 +293,10 @@ TEST_P(AttentionTest, WhatIsNoNumberStaysNone) {
       spoiled[7 * 64 + 5] = bad;
       const std::vector<float> of_keys = LastRow(layout, q, spoiled, good, 0.1f);
       const std::vector<float> of_values = LastRow(layout, q, good, spoiled, 0.1f);
-      EXPECT_TRUE(std::isnan(bad) ? std::isnan(of_keys[0]) : true);
+      // A key that is infinite may have a weight of zero.
+      if (std::isnan(bad)) {
+        EXPECT_TRUE(std::isnan(of_keys[0]));
+      }
       EXPECT_FALSE(std::isfinite(of_values[5]));
     }
   }

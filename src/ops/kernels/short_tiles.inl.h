@@ -1,6 +1,6 @@
 // Tiles brought to integers of 16 bits, for query rows that are many: a core with AVX2 adds up
 // products of these half as fast again as those of f32, and bringing a tile into this form costs as
-// much as a dozen rows. Include after attention.inl.h.
+// much as a dozen rows. Include after one of vec_*.h.
 //
 // A token's K is in units of its scale, which its score is multiplied by, and its V likewise, whose
 // scale its probability is multiplied by. int8 has these scales, and its integers are only widened.
@@ -48,6 +48,8 @@ struct WidenedInt8Tiles {
   using Mode = ShortMode;
   static constexpr bool kMade = true;
   static constexpr int kPack = 4;
+  static constexpr int kLargestKey = 127;
+  static constexpr int kLargestValue = 127;
 
   static Tile Keys(const AttendTask& task, const SliceView& slice, std::int64_t size,
                    int /*tokens*/, const AttendBuffers& buffers) {
@@ -59,12 +61,8 @@ struct WidenedInt8Tiles {
                      const AttendBuffers& buffers) {
     const int depth = (tokens + kPack - 1) / kPack;
     Widen(ValuesOf(slice, size), depth, task.head_dim, buffers.tile);
-    return {.units = buffers.tile,
-            .depth = 2 * depth,
-            .scales = KeyScalesOf(slice, size) + task.block_tokens};
+    return {.units = buffers.tile, .depth = 2 * depth, .scales = ValueScalesOf(task, slice, size)};
   }
-  static float LargestQuery(int head_dim) { return LargestShort(head_dim, 127); }
-  static float LargestProbability(int tokens) { return LargestShort(tokens, 127); }
 
  private:
   // units [depth, columns] -> [depth, 2, columns]
@@ -146,8 +144,6 @@ struct RoundedBf16Tiles {
     }
     return {.units = buffers.tile, .depth = depth, .scales = buffers.tile_scales};
   }
-  static float LargestQuery(int head_dim) { return LargestShort(head_dim, kLargestKey); }
-  static float LargestProbability(int tokens) { return LargestShort(tokens, kLargestValue); }
 };
 
 }  // namespace
