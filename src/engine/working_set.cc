@@ -220,32 +220,42 @@ void WorkingSet::DrainDumps() {
   }
 }
 
-void WorkingSet::StartLoad(SequenceCache& cache, int layer, int kv_head,
-                           std::span<const BlockIndex> blocks, bool kept_too) {
-  SequenceCache::Load load;
-  std::vector<SliceRead> reads;
+void WorkingSet::AddToLoad(SequenceCache& cache, int layer, int kv_head,
+                           std::span<const BlockIndex> blocks, bool kept_too, NewLoad* load) {
   for (BlockIndex block : blocks) {
     SliceEntry& entry = cache.At(layer, kv_head, block);
     if (entry.state != State::kAbsent || !entry.durable) continue;
     entry.slot = Allocate(kept_too);
     if (!entry.slot) break;
     entry.state = State::kLoading;
-    load.entries.push_back(&entry);
-    load.blocks.push_back(block);
+    load->slices.entries.push_back(&entry);
+    load->slices.blocks.push_back(block);
     const int slice = cache.geometry().slice_index(layer, kv_head);
-    reads.push_back({.id = cache.id(block),
-                     .part = static_cast<std::uint32_t>(slice),
-                     .destination = entry.slot.data()});
+    load->reads.push_back({.id = cache.id(block),
+                           .part = static_cast<std::uint32_t>(slice),
+                           .destination = entry.slot.data()});
   }
-  if (reads.empty()) return;
-  Result<TaskId> task = store_->Load(std::move(reads));
+}
+
+void WorkingSet::StartLoad(SequenceCache& cache, int layer, NewLoad load) {
+  if (load.reads.empty()) return;
+  Result<TaskId> task = store_->Load(std::move(load.reads));
   if (!task) {
-    for (SliceEntry* entry : load.entries) FailLoad(*entry);
+    for (SliceEntry* entry : load.slices.entries) FailLoad(*entry);
     return;
   }
-  load.task = *task;
+  load.slices.task = *task;
   loads_.emplace_back(&cache, layer);
-  cache.loads_[static_cast<std::size_t>(layer)].push_back(std::move(load));
+  cache.loads_[static_cast<std::size_t>(layer)].push_back(std::move(load.slices));
+}
+
+void WorkingSet::LoadKept(SequenceCache& cache, int layer, bool kept_too) {
+  NewLoad load;
+  for (int head = 0; head < cache.geometry().num_kv_heads; ++head) {
+    const int slice = cache.geometry().slice_index(layer, head);
+    AddToLoad(cache, layer, head, cache.kept_[static_cast<std::size_t>(slice)], kept_too, &load);
+  }
+  StartLoad(cache, layer, std::move(load));
 }
 
 // The store will not have it the next time either; nothing may wait for it again.
@@ -302,29 +312,26 @@ WorkingSet::Kept WorkingSet::Keep(SequenceCache& cache, int layer, int kv_head,
       SetKept(entry, true);
       result.resident += entry.state != State::kAbsent ? 1 : 0;
     }
-    StartLoad(cache, layer, head, blocks, false);
   }
+  // Of all heads in one task: slices of a block that follow each other are one request.
+  NewLoad load;
+  for (int head = first; head < last; ++head) AddToLoad(cache, layer, head, blocks, false, &load);
+  StartLoad(cache, layer, std::move(load));
   return result;
 }
 
 void WorkingSet::RestoreKept(SequenceCache& cache) {
-  for (int layer = 0; layer < cache.geometry().num_layers; ++layer) {
-    for (int head = 0; head < cache.geometry().num_kv_heads; ++head) {
-      const int slice = cache.geometry().slice_index(layer, head);
-      StartLoad(cache, layer, head, cache.kept_[static_cast<std::size_t>(slice)], false);
-    }
-  }
+  for (int layer = 0; layer < cache.geometry().num_layers; ++layer) LoadKept(cache, layer, false);
 }
 
 std::vector<BlockIndex> WorkingSet::FinishLoads(SequenceCache& cache, int layer) {
   std::vector<BlockIndex> failed;
   EndLoads(cache, layer, &failed);
+  LoadKept(cache, layer, true);
+  EndLoads(cache, layer, &failed);
   for (int head = 0; head < cache.geometry().num_kv_heads; ++head) {
     const int slice = cache.geometry().slice_index(layer, head);
-    const std::span<const BlockIndex> kept = cache.kept_[static_cast<std::size_t>(slice)];
-    StartLoad(cache, layer, head, kept, true);
-    EndLoads(cache, layer, &failed);
-    for (BlockIndex block : kept) {
+    for (BlockIndex block : cache.kept_[static_cast<std::size_t>(slice)]) {
       const SliceEntry& entry = cache.At(layer, head, block);
       if (entry.state == State::kAbsent && !entry.durable) failed.push_back(block);
     }
@@ -347,7 +354,9 @@ Result<std::vector<BlockIndex>> WorkingSet::PinResident(SequenceCache& cache, in
   }
   if (loading) EndLoads(cache, layer, &failed);
   if (!absent.empty()) {
-    StartLoad(cache, layer, kv_head, absent, true);
+    NewLoad load;
+    AddToLoad(cache, layer, kv_head, absent, true, &load);
+    StartLoad(cache, layer, std::move(load));
     EndLoads(cache, layer, &failed);
   }
   failed.clear();

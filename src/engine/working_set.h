@@ -155,6 +155,11 @@ class WorkingSet {
     TaskId task = 0;
     std::vector<SliceEntry*> entries;
   };
+  // A load that the store was not asked for yet.
+  struct NewLoad {
+    SequenceCache::Load slices;
+    std::vector<SliceRead> reads;  // likewise, by the task's part
+  };
   // What a task that hangs may still read or write.
   struct Parked {
     TaskId task = 0;
@@ -186,8 +191,11 @@ class WorkingSet {
   void ReapParked();
   void ParkDumped(SequenceCache& cache, int layer);
   void LeakParked();
-  void StartLoad(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
-                 bool kept_too);
+  // Gives absent slices a slot and adds them to a load, as long as there is room.
+  void AddToLoad(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
+                 bool kept_too, NewLoad* load);
+  void StartLoad(SequenceCache& cache, int layer, NewLoad load);
+  void LoadKept(SequenceCache& cache, int layer, bool kept_too);
   void FailLoad(SliceEntry& entry);
   Status VisitStored(SequenceCache& cache, int layer, int kv_head,
                      std::span<const BlockIndex> blocks,

@@ -226,6 +226,7 @@ TEST_F(WorkingSetTest, WhatIsKeptIsReadAhead) {
   const BlockIndex kept[] = {0, 2};
   EXPECT_EQ(working_set_->Keep(cache_, 1, kAllHeads, kept, 100).resident, 2);
   EXPECT_EQ(store_->reads().size(), 2u);
+  EXPECT_EQ(store_->loads(), 1);  // the heads' slices follow each other on disk
   EXPECT_EQ(Slice(1, 0, 0).state, State::kLoading);
   EXPECT_THAT(working_set_->FinishLoads(cache_, 1), IsEmpty());
   EXPECT_TRUE(HasItsBytes(1, 0, 0) && HasItsBytes(1, 1, 0));

@@ -25,6 +25,7 @@ class FaultyStore final : public BlockStore {
 
   // What was asked for so far.
   const std::vector<SliceRead>& reads() const { return reads_; }
+  int loads() const { return loads_; }  // tasks
   int cancelled_tasks() const { return cancelled_tasks_; }
 
   const BlockLayout& layout() const override { return inner_->layout(); }
@@ -45,6 +46,7 @@ class FaultyStore final : public BlockStore {
   }
   void Abandon(const BlockId& id) override { inner_->Abandon(id); }
   Result<TaskId> Load(std::vector<SliceRead> reads) override {
+    ++loads_;
     reads_.insert(reads_.end(), reads.begin(), reads.end());
     if (refuse_loads) return IoError("no loads today");
     for (SliceRead& read : reads) {
@@ -72,6 +74,7 @@ class FaultyStore final : public BlockStore {
 
   std::unique_ptr<BlockStore> inner_;
   std::vector<SliceRead> reads_;
+  int loads_ = 0;
   int cancelled_tasks_ = 0;
 };
 
