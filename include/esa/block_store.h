@@ -17,6 +17,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "esa/config.h"
@@ -64,6 +65,9 @@ struct SliceRead {
   std::uint32_t part = 0;            // a slice's index, kRepresentations or kTokens
   std::byte* destination = nullptr;  // as many bytes as the part has
 };
+
+// Runs `work` on several threads of the caller's at the same time, and returns when all are done.
+using Crew = std::function<void(const std::function<void()>& work)>;
 
 struct PartFailure {
   std::size_t index = 0;  // into the task's request
@@ -144,6 +148,13 @@ class BlockStore {
   // Reads parts of committed blocks. A part that succeeds has been verified against its checksum;
   // the destination of a part that failed holds garbage.
   virtual Result<TaskId> Load(std::vector<SliceRead> reads) = 0;
+
+  // The same, for a caller whose threads take all cores: what can be had without waiting for a disk
+  // is copied by them before this returns, since other threads would take turns with them.
+  virtual Result<TaskId> LoadWith(const Crew& crew, std::vector<SliceRead> reads) {
+    (void)crew;
+    return Load(std::move(reads));
+  }
 
   // True when the task has ended (Wait will not block) or is not known.
   virtual bool Poll(TaskId task) = 0;

@@ -54,14 +54,15 @@ struct RequestStats {
   double decode_seconds = 0;              // after the first token
   std::uint64_t peak_resident_bytes = 0;  // of this engine's working set while the request ran
   double prefill_share = 1;  // of the blocks before its queries, those that prefill attended to
-  std::uint64_t restored_bytes = 0;       // read to restore the prefix
-  std::uint64_t loaded_bytes = 0;         // read during decode
-  std::uint64_t fetched_bytes = 0;        // of slices in a selection that were not in the last one:
-                                          // what is read with no memory beside the selection
-  std::uint64_t attended_bytes = 0;       // read by attention during decode
+  std::uint64_t restored_bytes = 0;  // read to restore the prefix
+  std::uint64_t loaded_bytes = 0;    // read during decode
+  std::uint64_t fetched_bytes = 0;   // of slices in a selection that were not in the last one:
+                                     // what is read with no memory beside the selection
+  std::uint64_t attended_bytes = 0;  // read by attention during decode
   std::uint64_t dumped_bytes = 0;
   double retrieval_stall_seconds = 0;  // the step waited for a retrieval
   double load_stall_seconds = 0;       // the step waited for a load
+  double load_copy_seconds = 0;        // its threads copied what was to be loaded and in memory
   std::int64_t selected_blocks = 0;    // sum over adopted selections, layers
   std::int64_t reused_blocks = 0;      // of these, resident already when selected
   std::int64_t selections = 0;         // selections adopted, summed over layers

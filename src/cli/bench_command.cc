@@ -145,7 +145,8 @@ OrderedJson ToJson(const EngineBenchConfig& config, const EngineBenchResult& res
                             {"attended_bytes_per_step", row.attended_bytes},
                             {"decode_of_ceiling", DecodePart(config, result, row)},
                             {"loaded_bytes_per_step", row.loaded_bytes},
-                            {"stall", row.stall}});
+                            {"stall", row.stall},
+                            {"load_copy", row.load_copy}});
   }
   return json;
 }
@@ -154,16 +155,18 @@ void PrintTable(const EngineBenchConfig& config, const EngineBenchResult& result
   fmt::print("{}: {} of KV a token; medians of {} rounds\n{}\n", config.engine.model_dir,
              ShortBytes(static_cast<double>(result.kv_bytes_per_token)), config.rounds,
              CeilingsText(result.ceilings));
-  fmt::print("{:>8} {:<7} {:<10}{:>12}{:>11}{:>12}{:>10}{:>12}{:>12}{:>12}{:>8}\n", "depth",
+  fmt::print("{:>8} {:<7} {:<10}{:>12}{:>11}{:>12}{:>10}{:>12}{:>12}{:>12}{:>8}{:>8}\n", "depth",
              "weights", "attention", "prefill t/s", "of peak", "decode t/s", "of read",
-             "step reads", "of it KV", "loaded", "stall");
+             "step reads", "of it KV", "loaded", "stall", "copy");
   for (const EngineBenchRow& row : result.rows) {
     fmt::print(
-        "{:>8} {:<7} {:<10}{:>12.1f}{:>10.0f}%{:>12.2f}{:>9.0f}%{:>12}{:>12}{:>12}{:>7.1f}%\n",
+        "{:>8} {:<7} "
+        "{:<10}{:>12.1f}{:>10.0f}%{:>12.2f}{:>9.0f}%{:>12}{:>12}{:>12}{:>7.1f}%{:>7.1f}%\n",
         row.depth, WeightName(row), row.algorithm, row.prefill_tokens_per_second,
         100 * PrefillPart(result, row), row.decode_tokens_per_second,
         100 * DecodePart(config, result, row), ShortBytes(row.decode_bytes),
-        ShortBytes(row.attended_bytes), ShortBytes(row.loaded_bytes), 100 * row.stall);
+        ShortBytes(row.attended_bytes), ShortBytes(row.loaded_bytes), 100 * row.stall,
+        100 * row.load_copy);
   }
 }
 

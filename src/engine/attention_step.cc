@@ -67,9 +67,11 @@ void EngineStep::AddEstimate(int head, float log_weight, std::span<const float> 
 
 void EngineStep::StartLoad(std::span<const BlockIndex> blocks, int kv_head) {
   ESA_CHECK(SortedUniqueBelow(blocks, shape_.sealed_blocks));
+  const double copied_before = core_.working_set->counters().crew_seconds;
   const WorkingSet::Kept kept =
       core_.working_set->Keep(sequence_.cache, layer_, kv_head, blocks, shape_.sealed_blocks);
   if (step_ == 0) return;
+  sequence_.stats.load_copy_seconds += core_.working_set->counters().crew_seconds - copied_before;
   sequence_.stats.fetched_bytes +=
       static_cast<std::uint64_t>(kept.fetched * core_.geometry.slice.slice_bytes());
   const int heads = kv_head == kAllHeads ? shape_.num_kv_heads : 1;

@@ -123,8 +123,10 @@ Status LLM::State::OpenStore(const StoreConfig& store_config) {
       .representation_bytes =
           static_cast<std::uint32_t>(geometry.slice.head_dim) * std::uint32_t{sizeof(float)}};
   ESA_ASSIGN_OR_RETURN(store, CreateBlockStore(store_config, layout));
-  working_set = std::make_unique<WorkingSet>(pool.get(), store.get(),
-                                             std::chrono::milliseconds(config.store.timeout_ms));
+  // Where every core computes, threads of the store would only take turns with those that do.
+  working_set = std::make_unique<WorkingSet>(
+      pool.get(), store.get(), std::chrono::milliseconds(config.store.timeout_ms),
+      ComputeThreadsFillCores() ? Crew(OnComputeThreads) : Crew());
   return {};
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "engine/stopwatch.h"
 
 namespace esa {
 namespace {
@@ -239,7 +240,7 @@ void WorkingSet::AddToLoad(SequenceCache& cache, int layer, int kv_head,
 
 void WorkingSet::StartLoad(SequenceCache& cache, int layer, NewLoad load) {
   if (load.reads.empty()) return;
-  Result<TaskId> task = store_->Load(std::move(load.reads));
+  Result<TaskId> task = Submit(std::move(load.reads));
   if (!task) {
     for (SliceEntry* entry : load.slices.entries) FailLoad(*entry);
     return;
@@ -247,6 +248,14 @@ void WorkingSet::StartLoad(SequenceCache& cache, int layer, NewLoad load) {
   load.slices.task = *task;
   loads_.emplace_back(&cache, layer);
   cache.loads_[static_cast<std::size_t>(layer)].push_back(std::move(load.slices));
+}
+
+Result<TaskId> WorkingSet::Submit(std::vector<SliceRead> reads) {
+  if (!crew_) return store_->Load(std::move(reads));
+  const Stopwatch watch;
+  Result<TaskId> task = store_->LoadWith(crew_, std::move(reads));
+  counters_.crew_seconds += watch.Seconds();
+  return task;
 }
 
 void WorkingSet::LoadKept(SequenceCache& cache, int layer, bool kept_too) {

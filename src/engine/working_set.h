@@ -83,6 +83,7 @@ struct WorkingSetCounters {
   std::uint64_t loaded_bytes = 0;
   std::uint64_t visited_bytes = 0;  // read for Visit
   std::uint64_t dumped_bytes = 0;
+  double crew_seconds = 0;  // the crew was at work on loads
   std::int64_t failed_loads = 0;
   std::int64_t failed_dumps = 0;
   std::string first_dump_error;
@@ -90,9 +91,10 @@ struct WorkingSetCounters {
 
 class WorkingSet {
  public:
-  // store may be null: then nothing can be evicted. Both outlive this object.
-  WorkingSet(SlicePool* pool, BlockStore* store, std::chrono::milliseconds timeout)
-      : pool_(pool), store_(store), timeout_(timeout) {}
+  // store may be null: then nothing can be evicted. Both outlive this object. crew: copies what
+  // loads need not wait for; empty: the store's own threads do.
+  WorkingSet(SlicePool* pool, BlockStore* store, std::chrono::milliseconds timeout, Crew crew = {})
+      : pool_(pool), store_(store), timeout_(timeout), crew_(std::move(crew)) {}
   // Waits for what is under way; what hangs beyond the timeout keeps its memory.
   ~WorkingSet();
 
@@ -195,6 +197,7 @@ class WorkingSet {
   void AddToLoad(SequenceCache& cache, int layer, int kv_head, std::span<const BlockIndex> blocks,
                  bool kept_too, NewLoad* load);
   void StartLoad(SequenceCache& cache, int layer, NewLoad load);
+  Result<TaskId> Submit(std::vector<SliceRead> reads);
   void LoadKept(SequenceCache& cache, int layer, bool kept_too);
   void FailLoad(SliceEntry& entry);
   Status VisitStored(SequenceCache& cache, int layer, int kv_head,
@@ -205,6 +208,7 @@ class WorkingSet {
   SlicePool* pool_;
   BlockStore* store_;
   std::chrono::milliseconds timeout_;
+  Crew crew_;
   bool store_hangs_ = false;  // the latest task waited for did not end in time
   std::vector<Parked> parked_;
   Order loose_;

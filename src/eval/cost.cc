@@ -42,6 +42,7 @@ constexpr Field<double> kReals[] = {
     {"decode_seconds", &RequestStats::decode_seconds},
     {"retrieval_stall_seconds", &RequestStats::retrieval_stall_seconds},
     {"load_stall_seconds", &RequestStats::load_stall_seconds},
+    {"load_copy_seconds", &RequestStats::load_copy_seconds},
     {"audit_seconds", &RequestStats::audit_seconds},
     {"missed_mass", &RequestStats::missed_mass},
     {"largest_missed_mass", &RequestStats::largest_missed_mass},

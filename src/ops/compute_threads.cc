@@ -37,4 +37,13 @@ void SetUpComputeThreads(int count, bool pin) {
   }
 }
 
+bool ComputeThreadsFillCores() {
+  return static_cast<std::size_t>(omp_get_max_threads()) >= AllowedCores().size();
+}
+
+void OnComputeThreads(const std::function<void()>& work) {
+#pragma omp parallel
+  work();
+}
+
 }  // namespace esa

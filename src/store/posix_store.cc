@@ -47,7 +47,10 @@ class PosixStore final : public BlockStore {
   Result<bool> Begin(const BlockKey& key, const BlockId& parent, Admission admission) override;
   Result<TaskId> Dump(std::vector<SliceWrite> writes) override { return io_->Dump(writes); }
   void Abandon(const BlockId& id) override { io_->writer().Abandon(id); }
-  Result<TaskId> Load(std::vector<SliceRead> reads) override { return io_->Load(reads); }
+  Result<TaskId> Load(std::vector<SliceRead> reads) override { return io_->Load(reads, nullptr); }
+  Result<TaskId> LoadWith(const Crew& crew, std::vector<SliceRead> reads) override {
+    return io_->Load(reads, &crew);
+  }
   bool Poll(TaskId task) override { return io_->tasks().Poll(task); }
   Result<TaskResult> Wait(TaskId task, Deadline deadline) override {
     return io_->tasks().Wait(task, deadline);

@@ -122,6 +122,24 @@ TEST_F(PosixStoreFaults, AFailedReadFailsItsPartOnly) {
   EXPECT_TRUE(LoadAll(*store, block).ok());
 }
 
+TEST_F(PosixStoreFaults, WhatACrewReadWrongIsReadAgain) {
+  const auto store = Open();
+  const SampleBlock block(1);
+  DumpAll(*store, block);
+  EXPECT_TRUE(Hit(*store, block));
+  for (const std::uint64_t read : {1, 3}) {
+    faults_->FlipBit(read, 5000);
+    EXPECT_TRUE(LoadByCrew(*store, block).ok());
+    faults_->FailOn(FileCall::kRead, read, read, IoError("disk: read: Input/output error"));
+    EXPECT_TRUE(LoadByCrew(*store, block).ok());
+    EXPECT_TRUE(faults_->struck());
+    faults_->Clear();
+  }
+  faults_->FailOn(FileCall::kRead, 1, 0, IoError("disk: read: Input/output error"));
+  EXPECT_EQ(LoadByCrew(*store, block).error().code, ErrorCode::kIoError);
+  EXPECT_EQ(store->Stats().quarantined_blocks, 0u);
+}
+
 TEST_F(PosixStoreFaults, ShortTransfersAreGoneOnWith) {
   faults_->ShortTransfers(1000);
   const auto store = Open();

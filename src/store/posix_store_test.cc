@@ -244,6 +244,7 @@ TEST_F(PosixStore, EncryptedBlocksAreReadByTheirKeyAlone) {
     const auto store = with_key('a');
     EXPECT_TRUE(Hit(*store, *block));
     EXPECT_TRUE(LoadAll(*store, *block).ok());
+    EXPECT_TRUE(LoadByCrew(*store, *block).ok());
     for (const auto& other : {with_key('b'), Open()}) {
       EXPECT_FALSE(Hit(*other, *block));
       EXPECT_EQ(LoadPart(*other, *block, 0).error().code, ErrorCode::kNotFound);
@@ -257,6 +258,46 @@ TEST_F(PosixStore, EncryptedBlocksAreReadByTheirKeyAlone) {
   EXPECT_TRUE(LoadAll(*with_key('b'), whole).ok());
   EXPECT_FALSE(Hit(*with_key('a'), whole));
   EXPECT_TRUE(LoadAll(*with_key('a'), piecewise).ok());
+}
+
+TEST_F(PosixStore, ACrewLoadsFromMemoryBeforeTheCallReturns) {
+  const SampleBlock block(1);
+  const AlignedBuffer buffer = MakeAligned(6 * 4096);
+  const auto ends_in_time = [&](BlockStore& store) {
+    int calls = 0;
+    const Crew crew = [&](const std::function<void()>& work) {
+      ++calls;
+      work();
+    };
+    std::vector<SliceRead> reads;
+    for (std::uint32_t i = 0; i < 6; ++i) reads.push_back({block.id(), i, buffer.get() + i * 4096});
+    const TaskId task = *store.LoadWith(crew, reads);
+    EXPECT_EQ(calls, 1);
+    const bool ended = store.Poll(task);
+    EXPECT_THAT(Finish(store, task).failures, IsEmpty());
+    EXPECT_TRUE(std::equal(block.slice(0), block.slice(0) + 6 * 4096, buffer.get()));
+    return ended;
+  };
+  const auto store = Open();
+  DumpAll(*store, block);
+  (void)ends_in_time(*store);  // the block's head was not at hand
+  EXPECT_TRUE(ends_in_time(*store));
+  EXPECT_EQ(store->Stats().loaded_slices, 12u);
+  EXPECT_EQ(store->Stats().loaded_bytes, 12u * 4096);
+}
+
+TEST_F(PosixStore, ACrewServesNothingThatIsWrong) {
+  const auto store = Open();
+  const SampleBlock block(1);
+  DumpAll(*store, block);
+  EXPECT_TRUE(LoadByCrew(*store, block).ok());
+  std::fstream file(FileOf(block), std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-100, std::ios::end);
+  file.put('\x55');
+  file.close();
+  EXPECT_EQ(LoadByCrew(*store, block).error().code, ErrorCode::kDataError);
+  EXPECT_EQ(store->Stats().quarantined_blocks, 1u);
+  EXPECT_FALSE(Hit(*store, block));
 }
 
 TEST_F(PosixStore, SeesThroughAReplacedFile) {

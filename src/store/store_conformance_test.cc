@@ -75,6 +75,30 @@ TEST_P(StoreConformance, TakesBuffersOfAnyAlignment) {
   EXPECT_TRUE(std::equal(buffer.get() + 7, buffer.get() + 7 + 4096, block.slice(2)));
 }
 
+TEST_P(StoreConformance, ACrewLoadsWhatLoadDoes) {
+  const auto store = Open(Config());
+  const SampleBlock block(1), missing(2);
+  EXPECT_THAT(DumpAll(*store, block).failures, IsEmpty());
+  ASSERT_TRUE(Hit(*store, block));
+  EXPECT_TRUE(LoadByCrew(*store, block).ok());
+  EXPECT_EQ(LoadByCrew(*store, missing).error().code, ErrorCode::kNotFound);
+  const AlignedBuffer buffer = MakeAligned(8192);
+  const auto at = [&](std::size_t offset) { return buffer.get() + offset; };
+  const TaskResult result =
+      Finish(*store, store->LoadWith(OnTwoThreads, {{missing.id(), 0, at(0)},
+                                                    {block.id(), kTokens, at(0)},
+                                                    {block.id(), kRepresentations, at(1024)},
+                                                    {block.id(), 99, at(4096)},
+                                                    {block.id(), 3, at(4096)}}));
+  ASSERT_EQ(result.failures.size(), 2u);
+  EXPECT_EQ(result.failures[0].index, 0u);
+  EXPECT_EQ(result.failures[1].index, 3u);
+  EXPECT_TRUE(std::ranges::equal(std::as_bytes(block.key().tokens), std::span(at(0), 16)));
+  EXPECT_TRUE(std::ranges::equal(block.representations(),
+                                 std::span(at(1024), block.representations().size())));
+  EXPECT_TRUE(std::equal(block.slice(3), block.slice(3) + 4096, at(4096)));
+}
+
 TEST_P(StoreConformance, BeginSaysWhetherThereIsSomethingToDump) {
   const auto store = Open(Config());
   const SampleBlock block(1);

@@ -119,12 +119,14 @@ class Contestant {
       stats.decode_seconds = std::max(stats.decode_seconds, of_one.decode_seconds);
       stats.retrieval_stall_seconds += of_one.retrieval_stall_seconds;
       stats.load_stall_seconds += of_one.load_stall_seconds;
+      stats.load_copy_seconds += of_one.load_copy_seconds;
       stats.attended_bytes += of_one.attended_bytes;
       stats.loaded_bytes += of_one.loaded_bytes;
     }
     decode_rates_.push_back(steps * config_.batch / stats.decode_seconds);
     stalls_.push_back((stats.retrieval_stall_seconds + stats.load_stall_seconds) /
                       stats.decode_seconds);
+    load_copies_.push_back(stats.load_copy_seconds / stats.decode_seconds);
     row_.attended_bytes = static_cast<double>(stats.attended_bytes) / steps;
     row_.loaded_bytes = static_cast<double>(stats.loaded_bytes) / steps;
     row_.decode_bytes = static_cast<double>(llm_->step_weight_bytes()) + row_.attended_bytes;
@@ -140,6 +142,7 @@ class Contestant {
     row.prefill_tokens_per_second = Median(prefill_rates_);
     row.decode_tokens_per_second = Median(decode_rates_);
     row.stall = Median(stalls_);
+    row.load_copy = Median(load_copies_);
     row.kv_memory_bytes = llm_->config().kv_memory_bytes;
     return row;
   }
@@ -194,6 +197,7 @@ class Contestant {
   std::vector<double> prefill_rates_;
   std::vector<double> decode_rates_;
   std::vector<double> stalls_;
+  std::vector<double> load_copies_;
 };
 
 }  // namespace

@@ -44,6 +44,7 @@ struct EngineBenchRow {
   double attended_bytes = 0;            // of these, KV
   double loaded_bytes = 0;              // a step, from the folder
   double stall = 0;                     // part of the step spent waiting for retrieval or loads
+  double load_copy = 0;                 // part of it spent copying loads that were in memory
   std::uint64_t kv_memory_bytes = 0;
 };
 

@@ -302,7 +302,7 @@ Status BlockIo::CheckRead(const SliceRead& read) const {
                          " is out of range, or without a destination");
 }
 
-TaskId BlockIo::Load(const std::vector<SliceRead>& reads) {
+TaskId BlockIo::Load(const std::vector<SliceRead>& reads, const Crew* crew) {
   const TaskTable::Entry entry = tasks_.Add(reads.size());
   const Clock::time_point start = Clock::now();
   std::vector<std::size_t> order(reads.size());
@@ -329,6 +329,7 @@ TaskId BlockIo::Load(const std::vector<SliceRead>& reads) {
     runs.back()->run.destinations.push_back(read.destination);
     runs.back()->parts.push_back(part);
   }
+  if (crew != nullptr) LoadCached(*crew, &runs);
   std::vector<IoPool::Job> jobs;
   jobs.reserve(runs.size());
   for (const auto& run : runs) {
@@ -339,6 +340,44 @@ TaskId BlockIo::Load(const std::vector<SliceRead>& reads) {
   }
   pool_.Submit(IoPool::Lane::kLoad, std::move(jobs));
   return entry.id;
+}
+
+// Ends the runs that are in the page cache, and takes them out. Where one is not, no others are
+// tried: what comes after it is not there either, as a rule. A run whose bytes are wrong stays, for
+// the pool to find out why.
+void BlockIo::LoadCached(const Crew& crew, std::vector<std::shared_ptr<Reading>>* runs) {
+  std::vector<IoRequest> requests(runs->size());
+  for (std::size_t i = 0; i < runs->size(); ++i) {
+    PartRun& run = (*runs)[i]->run;
+    const bool ready =
+        !FolderOf(run.id).Refused(run.id) && reader_.PrepareCached(&run, &requests[i]);
+    if (!ready) requests[i].file = nullptr;
+  }
+  std::vector<char> loaded(runs->size());
+  std::atomic<std::size_t> next = 0;
+  std::atomic<bool> missed = false;
+  crew([&] {
+    for (std::size_t i = 0; !missed && (i = next++) < loaded.size();) {
+      if (requests[i].file == nullptr) continue;
+      loaded[i] = ReadCached((*runs)[i]->run, requests[i]) ? 1 : 0;
+      if (loaded[i] == 0) missed = true;
+    }
+  });
+  for (std::size_t i = 0; i < runs->size(); ++i) {
+    if (loaded[i] == 0) continue;
+    std::shared_ptr<Reading> reading = std::move((*runs)[i]);
+    for (std::size_t part = 0; part < reading->parts.size(); ++part) EndPart(*reading, part, {});
+  }
+  std::erase(*runs, nullptr);
+}
+
+bool BlockIo::ReadCached(const PartRun& run, const IoRequest& request) const {
+  if (!request.file->ReadCached(request.offset, request.pieces)) return false;
+  if (!request.file->StillThere()) return false;
+  for (std::size_t part = 0; part < run.destinations.size(); ++part) {
+    if (!reader_.Verify(run, part)) return false;
+  }
+  return true;
 }
 
 bool BlockIo::Begin(Reading& reading, IoRequest* request) {

@@ -55,7 +55,8 @@ class BlockIo {
   }
 
   TaskId Dump(const std::vector<SliceWrite>& writes);
-  TaskId Load(const std::vector<SliceRead>& reads);
+  // crew: loads what is in the page cache; null: the pool does that too.
+  TaskId Load(const std::vector<SliceRead>& reads, const Crew* crew);
   TaskId Prefetch(std::span<const BlockId> ids);
   void Cancel(TaskId task);
 
@@ -108,6 +109,8 @@ class BlockIo {
   bool Begin(Writing& writing, IoRequest* request);
   bool BeginFront(Writing& writing, IoRequest* request);
   bool Begin(Reading& reading, IoRequest* request);
+  void LoadCached(const Crew& crew, std::vector<std::shared_ptr<Reading>>* runs);
+  bool ReadCached(const PartRun& run, const IoRequest& request) const;
   void End(const std::shared_ptr<Writing>& writing, const IoRequest& request);
   void End(Reading& reading, const IoRequest& request);
   void Fail(Writing& writing, const Error& error);

@@ -108,28 +108,41 @@ Status BlockReader::Prepare(const Folder& folder, PartRun* run, IoRequest* reque
   auto head = Head(folder, run->id);
   if (!head) return head.error();
   run->head = *std::move(head);
-  std::byte* const first = run->destinations.front();
   if (run->first == kTokens) {
-    std::ranges::copy(std::as_bytes(std::span(run->head->tokens)), first);
+    std::ranges::copy(std::as_bytes(std::span(run->head->tokens)), run->destinations.front());
     return {};
   }
   if (PartBytes(run->first) == 0) return {};
   auto open = Open(folder, run->id);
   if (!open) return open.error();
   run->open = *std::move(open);
+  FillRequest(run, request);
+  return {};
+}
+
+bool BlockReader::PrepareCached(PartRun* run, IoRequest* request) {
+  if (run->first >= layout_.num_slices) return false;
+  std::uint64_t ignored = 0;
+  run->head = HeadAtHand(run->id);
+  if (run->head != nullptr) run->open = open_.Get(run->id, &ignored);
+  if (run->open == nullptr) return false;
+  FillRequest(run, request);
+  return true;
+}
+
+void BlockReader::FillRequest(PartRun* run, IoRequest* request) const {
   request->file = run->open->file;
   request->path = run->open->path;
   if (run->first == kRepresentations) {
     request->offset = areas_.representations;
     run->copy.emplace(areas_.representations_bytes);
     request->pieces.push_back({run->copy->data(), run->copy->span().size()});
-    return {};
+    return;
   }
   request->offset = areas_.slices + run->first * layout_.slice_bytes;
   for (std::byte* destination : run->destinations) {
     request->pieces.push_back({destination, layout_.slice_bytes});
   }
-  return {};
 }
 
 Status BlockReader::Verify(const PartRun& run, std::size_t index) const {

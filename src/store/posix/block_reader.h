@@ -54,6 +54,8 @@ class BlockReader {
   // The same in two steps, for requests that are under way together. Prepare reads the head if it
   // is not at hand. A part without a request (token ids) is there at once.
   Status Prepare(const Folder& folder, PartRun* run, IoRequest* request);
+  // Prepare where that makes no call. False: head or file are not at hand, or these are no slices.
+  bool PrepareCached(PartRun* run, IoRequest* request);
   Status Verify(const PartRun& run, std::size_t index) const;  // of a request that succeeded
 
   std::uint64_t PartBytes(std::uint32_t part) const;
@@ -68,6 +70,7 @@ class BlockReader {
  private:
   Result<std::shared_ptr<const OpenFile>> Open(const Folder& folder, const BlockId& id);
   Result<BlockHead> ReadHead(const Folder& folder, const BlockId& id);
+  void FillRequest(PartRun* run, IoRequest* request) const;
 
   FileSystem& files_;
   const BlockLayout layout_;

@@ -34,6 +34,13 @@ class File {
   virtual Result<std::size_t> ReadPieces(std::uint64_t offset, std::span<const iovec> pieces);
   virtual Result<std::size_t> WritePieces(std::uint64_t offset, std::span<const iovec> pieces);
 
+  // All of these pieces, if they can be had without waiting for a disk: from the page cache. False:
+  // they cannot, and what the pieces hold is not known.
+  virtual bool ReadCached(std::uint64_t offset, std::span<const iovec> pieces) {
+    (void)offset, (void)pieces;
+    return false;
+  }
+
   // What io_uring needs to move these pieces without the calls above; nullopt: call them.
   struct Target {
     int descriptor = -1;

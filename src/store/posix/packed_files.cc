@@ -80,6 +80,10 @@ class PackedFile final : public File {
     return extent_->WritePieces(cell_.offset + offset, pieces);
   }
 
+  bool ReadCached(std::uint64_t offset, std::span<const iovec> pieces) override {
+    return Holds(offset, BytesOf(pieces)) && extent_->ReadCached(cell_.offset + offset, pieces);
+  }
+
   std::optional<Target> TargetFor(std::uint64_t offset, std::span<const iovec> pieces,
                                   bool write) const override {
     if (!Holds(offset, BytesOf(pieces))) return std::nullopt;

@@ -83,6 +83,17 @@ class RealFile final : public File {
     return static_cast<std::size_t>(moved);
   }
 
+  bool ReadCached(std::uint64_t offset, std::span<const iovec> pieces) override {
+    if (direct_ || !Fits(offset, pieces)) return false;
+    ssize_t missing = 0;
+    for (const iovec& piece : pieces) missing += static_cast<ssize_t>(piece.iov_len);
+    missing -= Retry([&] {
+      return preadv2(descriptor_, pieces.data(), static_cast<int>(pieces.size()),
+                     static_cast<off_t>(offset), RWF_NOWAIT);
+    });
+    return missing == 0;
+  }
+
   // Buffered writes are copies to the page cache, for which io_uring would start threads.
   std::optional<Target> TargetFor(std::uint64_t offset, std::span<const iovec> pieces,
                                   bool write) const override {

@@ -100,6 +100,17 @@ class FaultyFile final : public File {
     return moved;
   }
 
+  // Bytes in memory are read like others: what strikes there strikes here.
+  bool ReadCached(std::uint64_t offset, std::span<const iovec> pieces) override {
+    for (const iovec& piece : pieces) {
+      const std::span to(static_cast<std::byte*>(piece.iov_base), piece.iov_len);
+      const auto moved = Read(offset, to);
+      if (!moved || *moved < to.size()) return false;
+      offset += to.size();
+    }
+    return true;
+  }
+
   Result<std::size_t> Write(std::uint64_t offset, std::span<const std::byte> from) override {
     if (Status status = faults_->Enter(FileCall::kWrite); !status) return status.error();
     const auto admitted = faults_->AdmitWrite(from.size());

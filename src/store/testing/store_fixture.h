@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -69,6 +70,8 @@ std::vector<SampleBlock> SampleChain(std::uint32_t first, std::uint32_t count,
 
 BlockStore::Deadline Soon();  // a deadline no test reaches unless something hangs
 
+void OnTwoThreads(const std::function<void()>& work);  // a Crew
+
 // Thread-safe, as the store is.
 TaskResult Finish(BlockStore& store, Result<TaskId> task);
 TaskResult DumpAll(BlockStore& store, const SampleBlock& block);  // Begin, if it is to, and Dump
@@ -77,8 +80,9 @@ bool Hit(BlockStore& store, const SampleBlock& block);
 // Loads one part and compares it: success, the error of the load, or kDataError, "served wrong
 // bytes".
 Status LoadPart(BlockStore& store, const SampleBlock& block, std::uint32_t part);
-Status LoadAll(BlockStore& store, const SampleBlock& block);  // the first part that fails
-Status LoadAllAndTokens(BlockStore& store, const SampleBlock& block);
-bool ServedWrongBytes(const Status& status);  // of the three above
+Status LoadAll(BlockStore& store, const SampleBlock& block);           // the first part that fails
+Status LoadByCrew(BlockStore& store, const SampleBlock& block);        // all slices, by LoadWith
+Status LoadAllAndTokens(BlockStore& store, const SampleBlock& block);  // each, and by a crew
+bool ServedWrongBytes(const Status& status);                           // of those above
 
 }  // namespace esa::testing
