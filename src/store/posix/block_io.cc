@@ -349,16 +349,14 @@ void BlockIo::LoadCached(const Crew& crew, std::vector<std::shared_ptr<Reading>>
   std::vector<IoRequest> requests(runs->size());
   for (std::size_t i = 0; i < runs->size(); ++i) {
     PartRun& run = (*runs)[i]->run;
-    const bool ready =
-        !FolderOf(run.id).Refused(run.id) && reader_.PrepareCached(&run, &requests[i]);
-    if (!ready) requests[i].file = nullptr;
+    if (!FolderOf(run.id).Refused(run.id)) reader_.PrepareCached(&run, &requests[i]);
   }
   std::vector<char> loaded(runs->size());
   std::atomic<std::size_t> next = 0;
   std::atomic<bool> missed = false;
   crew([&] {
     for (std::size_t i = 0; !missed && (i = next++) < loaded.size();) {
-      if (requests[i].file == nullptr) continue;
+      if (requests[i].file == nullptr) continue;  // not prepared
       loaded[i] = ReadCached((*runs)[i]->run, requests[i]) ? 1 : 0;
       if (loaded[i] == 0) missed = true;
     }

@@ -54,7 +54,8 @@ class BlockReader {
   // The same in two steps, for requests that are under way together. Prepare reads the head if it
   // is not at hand. A part without a request (token ids) is there at once.
   Status Prepare(const Folder& folder, PartRun* run, IoRequest* request);
-  // Prepare where that makes no call. False: head or file are not at hand, or these are no slices.
+  // Prepare where that makes no call. False, and no request: head or file are not at hand, or these
+  // are no slices.
   bool PrepareCached(PartRun* run, IoRequest* request);
   Status Verify(const PartRun& run, std::size_t index) const;  // of a request that succeeded
 

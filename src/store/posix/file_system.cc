@@ -45,6 +45,12 @@ Status LockInTime(const std::string& path, const std::function<Result<bool>()>& 
   }
 }
 
+std::uint64_t BytesOf(std::span<const iovec> pieces) {
+  std::uint64_t bytes = 0;
+  for (const iovec& piece : pieces) bytes += piece.iov_len;
+  return bytes;
+}
+
 Result<std::size_t> File::ReadPieces(std::uint64_t offset, std::span<const iovec> pieces) {
   return MovePieces(offset, pieces,
                     [this](std::uint64_t at, std::span<std::byte> to) { return Read(at, to); });

@@ -20,6 +20,8 @@
 
 namespace esa {
 
+std::uint64_t BytesOf(std::span<const iovec> pieces);
+
 // An open file; closed when destroyed.
 class File {
  public:

@@ -108,11 +108,6 @@ class PackedFile final : public File {
   bool Holds(std::uint64_t offset, std::uint64_t bytes) const {
     return offset <= cell_.bytes && bytes <= cell_.bytes - offset;
   }
-  static std::uint64_t BytesOf(std::span<const iovec> pieces) {
-    std::uint64_t bytes = 0;
-    for (const iovec& piece : pieces) bytes += piece.iov_len;
-    return bytes;
-  }
   Error TooLong(std::uint64_t bytes) const {
     return IoError(path_ + ": write: up to byte " + std::to_string(bytes) + " of a file of " +
                    std::to_string(cell_.bytes));

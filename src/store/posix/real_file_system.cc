@@ -85,13 +85,11 @@ class RealFile final : public File {
 
   bool ReadCached(std::uint64_t offset, std::span<const iovec> pieces) override {
     if (direct_ || !Fits(offset, pieces)) return false;
-    ssize_t missing = 0;
-    for (const iovec& piece : pieces) missing += static_cast<ssize_t>(piece.iov_len);
-    missing -= Retry([&] {
+    const ssize_t moved = Retry([&] {
       return preadv2(descriptor_, pieces.data(), static_cast<int>(pieces.size()),
                      static_cast<off_t>(offset), RWF_NOWAIT);
     });
-    return missing == 0;
+    return moved >= 0 && static_cast<std::uint64_t>(moved) == BytesOf(pieces);
   }
 
   // Buffered writes are copies to the page cache, for which io_uring would start threads.

@@ -102,13 +102,8 @@ class FaultyFile final : public File {
 
   // Bytes in memory are read like others: what strikes there strikes here.
   bool ReadCached(std::uint64_t offset, std::span<const iovec> pieces) override {
-    for (const iovec& piece : pieces) {
-      const std::span to(static_cast<std::byte*>(piece.iov_base), piece.iov_len);
-      const auto moved = Read(offset, to);
-      if (!moved || *moved < to.size()) return false;
-      offset += to.size();
-    }
-    return true;
+    const auto moved = ReadPieces(offset, pieces);
+    return moved && *moved == BytesOf(pieces);
   }
 
   Result<std::size_t> Write(std::uint64_t offset, std::span<const std::byte> from) override {
