@@ -252,7 +252,7 @@ inline __m256i LoadRows(const std::byte* w) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
 }
 // x is above -128: the sums of two products then stay within 16 bits.
-inline RowInts DotInt8Group(const std::byte* w, const std::int8_t* x) {
+inline RowInts DotInt8Group(const std::byte* w, const std::int8_t* x, std::int32_t /*sum*/) {
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
 #pragma GCC unroll 8

@@ -258,18 +258,29 @@ inline Ints FlipSigns(Ints bytes) { return _mm512_xor_si512(bytes, _mm512_set1_e
 inline RowInts AddHalves(__m512i sums) {
   return _mm256_add_epi32(_mm512_castsi512_si256(sums), _mm512_extracti32x8_epi32(sums, 1));
 }
-// x is above -128: the sums of two products then stay within 16 bits.
-inline RowInts DotInt8Group(const std::byte* w, const std::int8_t* x) {
+// x is above -128; `sum`: of its values.
+inline RowInts DotInt8Group(const std::byte* w, const std::int8_t* x, std::int32_t sum) {
   __m512i sums[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const __m512i eight = EightOfX(x + 8 * j);
     const __m512i rows = _mm512_loadu_si512(w + 64 * j);
+#ifdef __AVX512VNNI__
+    sums[j % 2] = AddByteProducts(sums[j % 2], FlipSigns(rows), eight);
+#else
+    // Signs go to the weights: the sums of two products then stay within 16 bits.
     const __m512i turned =
         _mm512_mask_sub_epi8(rows, _mm512_movepi8_mask(eight), _mm512_setzero_si512(), rows);
     sums[j % 2] = AddByteProducts(sums[j % 2], _mm512_abs_epi8(eight), turned);
+#endif
   }
-  return AddHalves(_mm512_add_epi32(sums[0], sums[1]));
+  const RowInts dots = AddHalves(_mm512_add_epi32(sums[0], sums[1]));
+#ifdef __AVX512VNNI__
+  return _mm256_sub_epi32(dots, _mm256_set1_epi32(128 * sum));
+#else
+  (void)sum;
+  return dots;
+#endif
 }
 // Values are 0 to 15 as they lie.
 inline RowInts DotInt4Group(const std::byte* w, const std::int8_t* x, std::int32_t first) {
