@@ -135,6 +135,7 @@ struct StoredTiles {
   using Mode = TheMode;
   static constexpr bool kMade = false;
   static constexpr int kPack = Mode::kPack;  // in the slice
+  static constexpr bool kScalesInSlice = Mode::kScaled;
   // Magnitudes, of a mode that is kScaled: int8.
   static constexpr int kLargestKey = 127;
   static constexpr int kLargestValue = 127;
@@ -292,6 +293,12 @@ void Attend(const AttendTask& task) {
     const SliceView& slice = task.slices[s];
     const int tokens = VisibleTokens(slice, task.first_position + task.num_tokens - 1);
     if (tokens == 0) continue;
+    const std::byte* next = s + 1 < task.num_slices ? task.slices[s + 1].data : task.next;
+    // K and V are asked for by the products before theirs.
+    if (Tiles::kScalesInSlice && next != nullptr) {
+      const float* scales = KeyScalesOf({.data = next}, size);
+      for (int i = 0; i < 2 * task.block_tokens; i += kLineFloats) PrefetchToL2(scales + i);
+    }
     const Tile k = Tiles::Keys(task, slice, size, tokens, buffers);
     Multiply<Mode, false>({.a = buffers.q,
                            .a_stride = buffers.q_stride,
@@ -313,7 +320,6 @@ void Attend(const AttendTask& task) {
                              buffers.factors);
     }
     Softmax<Mode>(task, buffers, slice, tokens, v_scales);
-    const std::byte* next = s + 1 < task.num_slices ? task.slices[s + 1].data : task.next;
     AddValues<Mode>(task, buffers, v, tokens, reinterpret_cast<const float*>(next), size);
   }
 }

@@ -48,6 +48,7 @@ struct WidenedInt8Tiles {
   using Mode = ShortMode;
   static constexpr bool kMade = true;
   static constexpr int kPack = 4;
+  static constexpr bool kScalesInSlice = true;
   static constexpr int kLargestKey = 127;
   static constexpr int kLargestValue = 127;
 
@@ -84,6 +85,7 @@ struct RoundedBf16Tiles {
   using Mode = ShortMode;
   static constexpr bool kMade = true;
   static constexpr int kPack = 2;
+  static constexpr bool kScalesInSlice = false;
   // Probabilities of a slice differ more than the values of a token: they get more of the bits.
   static constexpr int kLargestKey = 4095;
   static constexpr int kLargestValue = 1023;

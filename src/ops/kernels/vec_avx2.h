@@ -320,6 +320,8 @@ inline void StorePlaces(std::int32_t* p, std::int32_t base, std::uint32_t bits) 
 }
 
 inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// Into the cache of level 2, which can ask memory for more lines at a time.
+inline void PrefetchToL2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace
 }  // namespace esa

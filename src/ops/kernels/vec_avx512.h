@@ -143,7 +143,9 @@ inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
 }
 inline Ints AddProducts(Ints a, Ints b, Ints sums) {
 #ifdef __AVX512VNNI__
-  return _mm512_dpwssd_epi32(sums, a, b);
+  // GCC 12 copies the sums of the intrinsic, each twice a step.
+  asm("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(a), "v"(b));
+  return sums;
 #else
   return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b));
 #endif
@@ -328,6 +330,8 @@ inline void StorePlaces(std::int32_t* p, std::int32_t base, std::uint32_t bits) 
 }
 
 inline void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// Into the cache of level 2, which can ask memory for more lines at a time.
+inline void PrefetchToL2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace
 }  // namespace esa
