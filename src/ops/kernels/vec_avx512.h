@@ -221,7 +221,8 @@ inline __m512i EightOfX(const std::int8_t* x) {
 // sums + products of unsigned and signed bytes by fours.
 inline __m512i AddByteProducts(__m512i sums, __m512i unsigned_bytes, __m512i signed_bytes) {
 #ifdef __AVX512VNNI__
-  return _mm512_dpbusd_epi32(sums, unsigned_bytes, signed_bytes);
+  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(unsigned_bytes), "v"(signed_bytes));
+  return sums;
 #else
   const __m512i pairs = _mm512_maddubs_epi16(unsigned_bytes, signed_bytes);
   return _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
@@ -231,7 +232,7 @@ inline __m512i AddByteProducts(__m512i sums, __m512i unsigned_bytes, __m512i sig
 #ifdef __AVX512VNNI__
 inline constexpr bool kWideSumsOfBytes = true;
 inline Ints AddBytes(Ints unsigned_bytes, Ints signed_bytes, Ints sums) {
-  return _mm512_dpbusd_epi32(sums, unsigned_bytes, signed_bytes);
+  return AddByteProducts(sums, unsigned_bytes, signed_bytes);
 }
 inline Ints SumOfBytes(Ints sums) { return sums; }
 #else
