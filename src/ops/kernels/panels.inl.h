@@ -32,13 +32,17 @@ struct Int4Panel {
 template <class Panel, int kM, bool kFirst>
 inline void MultiplyPanel(const PanelProductTask& task, const std::byte* panel, std::int64_t n,
                           std::int64_t i0) {
-  // Short of what arrives in the time that memory takes to answer: the processor's own prefetching
-  // reads further ahead, but only one stream, which scales and values are only to what asks in
-  // their order. A part of it that nobody asks for costs a whole answer a panel (int4 on one
-  // thread: 14 GB/s without the scales, 28 with).
+  // What is asked for is little ahead: the processor's own prefetching goes further, but follows
+  // one stream. So scales are read in their place before the values, and asked for among them (int8
+  // on one thread: 19 GB/s without the reading, 29 with; int4 14 without the asking, 30).
   constexpr std::int64_t kAhead = 1024;
   constexpr std::int64_t kGroupsOfScaleLine = kPanelAlignment / (2 * kPanelRows);
   const std::byte* ahead = panel + kAhead;
+  if constexpr (kFirst) {
+    for (std::int64_t at = 0; at < PanelScaleBytes(task.groups); at += kPanelAlignment) {
+      static_cast<void>(*reinterpret_cast<const volatile std::byte*>(panel + at));
+    }
+  }
   const auto* scales = reinterpret_cast<const std::uint16_t*>(panel);
   const std::byte* values = panel + PanelScaleBytes(task.groups);
   const std::int64_t stride = task.groups * kGroupValues;
