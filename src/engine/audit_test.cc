@@ -212,10 +212,11 @@ TEST_F(AuditTest, AThresholdThatIsKeptChangesNothing) {
 }
 
 TEST_F(AuditTest, AnEstimateCountsAsOneMoreKey) {
-  const EngineRun whole = Run({.algorithm = "test_whole"});
-  const EngineRun estimated = Run({.algorithm = "test_estimated"});
+  // Products of bf16 round probabilities, by units that differ with what is attended.
+  const EngineRun whole = Run({.algorithm = "test_whole", .kv_dtype = KvDtype::kF32});
+  const EngineRun estimated = Run({.algorithm = "test_estimated", .kv_dtype = KvDtype::kF32});
   EXPECT_LT(LargestDifference(whole, estimated), 1e-3);
-  const EngineRun dense = Run({});
+  const EngineRun dense = Run({.kv_dtype = KvDtype::kF32});
   EXPECT_EQ(LargestDifference(whole, dense), 0);
   EXPECT_TRUE(estimated.stats.sparse);
 }

@@ -16,11 +16,11 @@ const Model& TestModel() {
   return *model;
 }
 
-KvGeometry TestGeometry() {
+KvGeometry TestGeometry(KvDtype dtype) {
   const ModelConfig& config = TestModel().config();
   return {.num_layers = config.num_layers,
           .num_kv_heads = config.num_kv_heads,
-          .slice = {.block_tokens = kTestBlockTokens, .head_dim = config.head_dim}};
+          .slice = {.block_tokens = kTestBlockTokens, .head_dim = config.head_dim, .dtype = dtype}};
 }
 
 Result<std::unique_ptr<FaultyStore>> OpenTestStore(const EngineSetup& setup,
@@ -58,7 +58,7 @@ Status Generate(const EngineCore& core, Sequence& sequence, FaultyStore* store,
 }  // namespace
 
 Result<EngineRun> RunEngine(const EngineSetup& setup, std::int64_t prompt_tokens, int steps) {
-  const KvGeometry geometry = TestGeometry();
+  const KvGeometry geometry = TestGeometry(setup.kv_dtype);
   std::unique_ptr<FaultyStore> store;
   if (!setup.store.empty()) {
     ESA_ASSIGN_OR_RETURN(store, OpenTestStore(setup, geometry));

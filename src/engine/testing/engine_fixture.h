@@ -18,6 +18,7 @@ struct EngineSetup {
   std::string folder = {};          // of a posix store
   bool fail_loads = false;          // once prefill is done
   AuditConfig audit = {};
+  KvDtype kv_dtype = KvDtype::kBf16;
   SelectionObserver observer = {};
 };
 
