@@ -141,11 +141,29 @@ inline Ints LoadFirstInt8(const std::int8_t* p, std::int64_t count) {
   const auto mask = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
   return _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, p));
 }
-inline Ints AddProducts(Ints a, Ints b, Ints sums) {
 #ifdef __AVX512VNNI__
-  // GCC 12 copies the sums of the intrinsic, each twice a step.
+// GCC 12 copies the sums of these intrinsics, each twice a step, unless told that they stay. Where
+// the vectors are emulated (scripts/check_avx512.sh) __AVX512F__ is not defined.
+inline Ints DotShorts(Ints sums, Ints a, Ints b) {
+#ifdef __AVX512F__
   asm("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(a), "v"(b));
   return sums;
+#else
+  return _mm512_dpwssd_epi32(sums, a, b);
+#endif
+}
+inline Ints DotBytes(Ints sums, Ints unsigned_bytes, Ints signed_bytes) {
+#ifdef __AVX512F__
+  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(unsigned_bytes), "v"(signed_bytes));
+  return sums;
+#else
+  return _mm512_dpbusd_epi32(sums, unsigned_bytes, signed_bytes);
+#endif
+}
+#endif
+inline Ints AddProducts(Ints a, Ints b, Ints sums) {
+#ifdef __AVX512VNNI__
+  return DotShorts(sums, a, b);
 #else
   return _mm512_add_epi32(sums, _mm512_madd_epi16(a, b));
 #endif
@@ -221,8 +239,7 @@ inline __m512i EightOfX(const std::int8_t* x) {
 // sums + products of unsigned and signed bytes by fours.
 inline __m512i AddByteProducts(__m512i sums, __m512i unsigned_bytes, __m512i signed_bytes) {
 #ifdef __AVX512VNNI__
-  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(unsigned_bytes), "v"(signed_bytes));
-  return sums;
+  return DotBytes(sums, unsigned_bytes, signed_bytes);
 #else
   const __m512i pairs = _mm512_maddubs_epi16(unsigned_bytes, signed_bytes);
   return _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
