@@ -212,7 +212,7 @@ TEST_F(AuditTest, AThresholdThatIsKeptChangesNothing) {
 }
 
 TEST_F(AuditTest, AnEstimateCountsAsOneMoreKey) {
-  // Products of bf16 round probabilities, by units that differ with what is attended.
+  // KV in bf16 may round probabilities, whose unit is the largest score of what is attended.
   const EngineRun whole = Run({.algorithm = "test_whole", .kv_dtype = KvDtype::kF32});
   const EngineRun estimated = Run({.algorithm = "test_estimated", .kv_dtype = KvDtype::kF32});
   EXPECT_LT(LargestDifference(whole, estimated), 1e-3);

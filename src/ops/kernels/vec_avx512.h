@@ -285,22 +285,18 @@ inline RowInts DotInt8Group(const std::byte* w, const std::int8_t* x, std::int32
   for (int j = 0; j < 4; ++j) {
     const __m512i eight = EightOfX(x + 8 * j);
     const __m512i rows = _mm512_loadu_si512(w + 64 * j);
-#ifdef __AVX512VNNI__
-    sums[j % 2] = AddByteProducts(sums[j % 2], FlipSigns(rows), eight);
-#else
-    // Signs go to the weights: the sums of two products then stay within 16 bits.
-    const __m512i turned =
-        _mm512_mask_sub_epi8(rows, _mm512_movepi8_mask(eight), _mm512_setzero_si512(), rows);
-    sums[j % 2] = AddByteProducts(sums[j % 2], _mm512_abs_epi8(eight), turned);
-#endif
+    if constexpr (kWideSumsOfBytes) {
+      sums[j % 2] = AddByteProducts(sums[j % 2], FlipSigns(rows), eight);
+    } else {
+      // Signs go to the weights: the sums of two products then stay within 16 bits.
+      const __m512i turned =
+          _mm512_mask_sub_epi8(rows, _mm512_movepi8_mask(eight), _mm512_setzero_si512(), rows);
+      sums[j % 2] = AddByteProducts(sums[j % 2], _mm512_abs_epi8(eight), turned);
+    }
   }
   const RowInts dots = AddHalves(_mm512_add_epi32(sums[0], sums[1]));
-#ifdef __AVX512VNNI__
-  return _mm256_sub_epi32(dots, _mm256_set1_epi32(128 * sum));
-#else
-  (void)sum;
-  return dots;
-#endif
+  const std::int32_t added = kWideSumsOfBytes ? 128 * sum : 0;  // by FlipSigns()
+  return _mm256_sub_epi32(dots, _mm256_set1_epi32(added));
 }
 // Values are 0 to 15 as they lie.
 inline RowInts DotInt4Group(const std::byte* w, const std::int8_t* x, std::int32_t first) {
